@@ -1,0 +1,62 @@
+# Every target makes what it needs first: `make corpus` on a fresh clone sets up .venv, draws data and builds.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# make corpus ROOT=/data/raw SOURCES=celeba,vggface2 OUT=/data/corpus [RECIPE=face9m] [WORKERS=8]
+ROOT ?= build/drawn
+OUT ?= build/corpus
+RECIPE ?= $(if $(filter build/drawn,$(ROOT)),sample,face9m)
+WORKERS ?=
+options = $(if $(SOURCES),--sources '$(SOURCES)') $(if $(WORKERS),--workers $(WORKERS))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup corpus test test-slow check format bench clean
+.DELETE_ON_ERROR:
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+# The corpus side alone: no torch, some 20 s.
+$(VENV)/core: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c requirements.lock -e .
+	@touch $@
+
+# Everything, for the tests and for training: torch included.
+$(VENV)/full: $(VENV)/core
+	$(PIP) install --quiet -c requirements.lock -e '.[resnet50,train,dev]'
+	$(PIP) install --quiet --no-deps retinaface-pytorch==0.0.8
+	@touch $@
+
+setup: $(VENV)/full  ## Make .venv with everything in it
+
+build/drawn/truth.jsonl: $(VENV)/core
+	$(BIN)/facecorpus synth --out build/drawn
+
+corpus: $(VENV)/core $(if $(filter build/drawn,$(ROOT)),build/drawn/truth.jsonl)  ## Build and verify a corpus (ROOT=, SOURCES=, OUT=, RECIPE=, WORKERS=); without ROOT from drawn people
+	$(BIN)/facecorpus build --root '$(ROOT)' --out '$(OUT)' --recipe $(RECIPE) $(options)
+	$(if $(filter build/drawn,$(ROOT)),$(BIN)/facecorpus verify '$(OUT)' --truth build/drawn/truth.jsonl)
+
+check: $(VENV)/full  ## Format check, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: check  ## Run the checks and the tests
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(VENV)/full  ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+format: $(VENV)/full  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/full  ## Measure the build on real photographs if FACE_REAL_DATA is set, else on drawn ones
+	$(BIN)/python tools/bench_corpus.py
+
+clean:  ## Remove what was built (not .venv)
+	rm -rf build

@@ -1,0 +1,6 @@
+"""`python -m facecorpus`."""
+
+from facecorpus.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+"""The `facecorpus` command. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facecorpus.errors import UserError
+
+if TYPE_CHECKING:
+    from facecorpus.phases.corpus import Corpus
+
+app = typer.Typer(
+    help="Curate a face corpus: archives in, verified WebDataset shards and a closed ledger out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Out = Annotated[str, typer.Option("--out", help="Folder or URL of the corpus.")]
+At = Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or URL of a built corpus.")]
+Root = Annotated[str, typer.Option("--root", help="Folder or URL that holds the data sets, one folder each.")]
+Sources = Annotated[
+    str | None,
+    typer.Option("--sources", help="Comma-separated [NAME=]ADAPTER[:PATH], for example celeba,photos=archive:p.tar."),
+]
+RecipeName = Annotated[str, typer.Option("--recipe", help="Named recipe; see 'facecorpus recipes'.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one recipe value: NAME=VALUE, for example align=box.")
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")]
+Weights = Annotated[str | None, typer.Option("--weights", help="Detector weights, where they cannot be downloaded.")]
+Device = Annotated[str, typer.Option("--device", help="Where the detector runs: auto, cpu or cuda.")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Allow a changed recipe, detector, version or fewer sources.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback()
+def _common(debug: Debug = False) -> None:
+    del debug  # `main` takes it off the command line, wherever it stands
+
+
+def _cores(workers: int | None) -> int:
+    return workers or len(os.sched_getaffinity(0))
+
+
+def _prepare(
+    sources: str | None, root: str, out: str, recipe: str, settings: list[str] | None, weights: str | None,
+    device: str, rebuild: bool,
+) -> Corpus:  # fmt: skip
+    from facecorpus import pipeline, recipes
+    from facecorpus.phases import corpus as corpora
+
+    chosen = recipes.override(recipes.recipe(recipe), settings or [])
+    named = ",".join(chosen.sources) if sources is None else sources
+    corpus = pipeline.prepare(chosen, named, root, out, weights=weights, device=device)
+    corpora.settle(corpus, rebuild=rebuild)
+    return corpus
+
+
+@app.command()
+def build(
+    out: Out,
+    root: Root = ".",
+    sources: Sources = None,
+    recipe: RecipeName = "face9m",
+    settings: Settings = None,
+    workers: Workers = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    rebuild: Rebuild = False,
+    report: Annotated[bool, typer.Option(help="Write OUT/report.html at the end.")] = True,
+) -> None:
+    """Turn data sets into verified shards: inventory, score, select, materialise, verify. Resumes where it stopped."""
+    from facecorpus import pipeline
+    from facecorpus.report import ledger_text
+
+    corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
+    built = pipeline.build(corpus, _cores(workers))
+    typer.echo(ledger_text(built.ledgers))
+    typer.echo(f"\n{built.samples:,} samples in {len(built.shards)} shards, verified from their bytes: {out}/shards")
+    if report:
+        _report(corpus)
+
+
+@app.command()
+def inventory(
+    out: Out,
+    root: Root = ".",
+    sources: Sources = None,
+    recipe: RecipeName = "face9m",
+    settings: Settings = None,
+    workers: Workers = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    rebuild: Rebuild = False,
+) -> None:
+    """Phase 1: settle the recipe and list every input of every source exactly once."""
+    from facecorpus import pipeline
+    from facecorpus.phases import inventory as phase
+
+    corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
+    pipeline.run_inventory(corpus, _cores(workers))
+    for name, count in phase.counts(corpus).items():
+        typer.echo(f"{name}: {count:,} inputs")
+
+
+def _opened(out: str, weights: str | None = None, device: str = "auto") -> Corpus:
+    import dataclasses
+
+    from facecorpus.phases import corpus as corpora
+
+    return dataclasses.replace(corpora.load(out), weights=weights, device=device)
+
+
+@app.command()
+def score(corpus: At, workers: Workers = None, weights: Weights = None, device: Device = "auto") -> None:
+    """Phase 2: decode, filter, detect, align and hash every input that has no up-to-date row."""
+    from facecorpus import pipeline
+
+    opened = _opened(corpus, weights, device)
+    pipeline.check_build(opened)
+    pipeline.run_score(opened, _cores(workers))
+
+
+@app.command()
+def select(corpus: At) -> None:
+    """Phase 3: find duplicates and give every row its one terminal state."""
+    from facecorpus import pipeline
+
+    pipeline.run_select(_opened(corpus))
+
+
+@app.command()
+def materialise(corpus: At, workers: Workers = None) -> None:
+    """Phase 4: write the shards."""
+    from facecorpus import pipeline
+
+    table = pipeline.run_materialise(_opened(corpus), _cores(workers))
+    typer.echo(f"{sum(table['samples'].to_pylist()):,} samples in {len(table)} shards")
+
+
+@app.command()
+def verify(
+    corpus: At,
+    workers: Workers = None,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", help="Also check a corpus of drawn people against their truth file.")
+    ] = None,
+) -> None:
+    """Phase 5: check shards, manifests, indexes and the ledger again, from the bytes."""
+    from facecorpus import pipeline
+
+    opened = _opened(corpus)
+    ledgers = pipeline.run_verify(opened, _cores(workers))
+    if truth is not None:
+        typer.echo(pipeline.check_against(opened, truth))
+    inputs, kept = sum(e.inputs for e in ledgers.values()), sum(e.samples for e in ledgers.values())
+    typer.echo(f"verified: {kept:,} samples; all {inputs:,} inputs accounted for")
+
+
+@app.command()
+def stats(corpus: At, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Show the ledger: what became of every source's inputs, by reason."""
+    from facecorpus.ledger import close
+    from facecorpus.phases import inventory as phase
+    from facecorpus.phases.verify import read_selection
+    from facecorpus.report import ledger_json, ledger_text
+
+    opened = _opened(corpus)
+    ledgers = close(phase.counts(opened), read_selection(opened))
+    typer.echo(json.dumps(ledger_json(ledgers), indent=1) if as_json else ledger_text(ledgers))
+
+
+@app.command()
+def report(
+    corpus: At, to: Annotated[str | None, typer.Option("--to", help="HTML file; default CORPUS/report.html.")] = None
+) -> None:
+    """Write one self-contained HTML page: funnel, pictures, duplicates, histograms."""
+    _report(_opened(corpus), to)
+
+
+def _report(corpus: Corpus, to: str | None = None) -> None:
+    from facecorpus.report import write_report
+
+    typer.echo(f"report: {write_report(corpus, to)}")
+
+
+@app.command()
+def inspect(
+    corpus: At,
+    what: Annotated[str, typer.Argument(help="Id of an input (SOURCE/MEMBER) or a sample key.")],
+    save: Annotated[Path | None, typer.Option("--save", help="Write source, face and crop side by side (PNG).")] = None,
+) -> None:
+    """Show everything known about one input: its verdict, its face, its duplicates."""
+    from facecorpus.report import inspect_record
+
+    typer.echo(inspect_record(_opened(corpus), what, save))
+
+
+@app.command()
+def sources(name: Annotated[str | None, typer.Argument(help="Show one data set in full.")] = None) -> None:
+    """List the data sets: layout, size, terms, availability, and how to build from them."""
+    from facecorpus.sources.base import describe
+
+    typer.echo(describe(name))
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="Show one recipe's values.")] = None) -> None:
+    """List the corpus recipes, or show one."""
+    from facecorpus.recipes import RECIPES, recipe, to_plain
+
+    if name is not None:
+        typer.echo(json.dumps(to_plain(recipe(name)), indent=1))
+        return
+    for known, make in RECIPES.items():
+        typer.echo(f"{known:15s} {make().about}")
+
+
+@app.command()
+def weights(
+    name: Annotated[str | None, typer.Argument(help="Detector whose weights to obtain; none: list them.")] = None,
+    file: Annotated[str | None, typer.Option("--weights", help="Check this file instead of obtaining one.")] = None,
+) -> None:
+    """Obtain and check the detector weights, or list them."""
+    from facecorpus.faces.weights import list_weights, weights_path
+
+    if name is not None:
+        typer.echo(str(weights_path(name, file)))
+        return
+    for entry in list_weights():
+        typer.echo(f"{entry.name:26s} {entry.licence:8s} {entry.cached or 'not on this machine yet'}\n    {entry.origin}")
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the drawn data sets into.")],
+    sources: Annotated[str | None, typer.Option("--sources", help="Comma-separated; default: all of them.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other people.")] = 0,
+    preset: Annotated[str, typer.Option("--preset", help="sample (about 1,500 images) or tiny.")] = "sample",
+    workers: Workers = None,
+) -> None:
+    """Draw people and write miniature data sets in the real ones' layouts, with a truth file."""
+    from facecorpus.synth.datasets import ALL, write_datasets
+
+    named = tuple(s.strip() for s in sources.split(",")) if sources else ALL
+    truth = write_datasets(out, sources=named, seed=seed, preset=preset, workers=_cores(workers))
+    typer.echo(f"drawn data sets in {out}; what must become of each input: {truth}")
+
+
+def main() -> None:
+    """Entry point: errors meant for the user are one sentence and exit code 2; Ctrl-C exits with 130."""
+    debug = "--debug" in sys.argv
+    try:
+        app([argument for argument in sys.argv[1:] if argument != "--debug"])
+    except UserError as error:
+        if debug:
+            raise
+        print(f"facecorpus: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("facecorpus: stopped; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if debug or error.filename is None:
+            raise
+        print(f"facecorpus: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,127 @@
+"""What every phase needs to know about the corpus being built, and the check that it is still the same corpus."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from facecorpus import schema, storage, units
+from facecorpus.errors import UserError
+from facecorpus.recipes import CorpusRecipe, from_plain, to_plain
+from facecorpus.sources.base import Source, make_source
+
+CONFIG = "corpus.json"
+INDEXES = "inventory/index"
+_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "simplejpeg", "pyarrow")
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """A source by name, adapter and place: enough for a worker process to open it."""
+
+    name: str
+    adapter: str
+    location: str
+
+    def open(self, out: str) -> Source:
+        """The source itself; indexes of compressed archives are kept in the corpus."""
+        return make_source(self.adapter, self.name, self.location, storage.join(out, INDEXES))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus under construction. Plain data, so that it travels to worker processes."""
+
+    out: str
+    """Folder or URL of the corpus."""
+    recipe: CorpusRecipe
+    sources: tuple[SourceSpec, ...]
+    detector: str
+    """The detector in use (`auto` resolved)."""
+    detector_build: str
+    """Hash of the weights, runtime and provider."""
+    weights: str | None = None
+    """`--weights`, where given."""
+    device: str = "auto"
+
+    def model(self) -> str:
+        """The detector that runs: `given` confirms the source's own landmarks with MobileNet-0.25."""
+        return "retinaface-mobilenet025" if self.detector == "given" else self.detector
+
+    def config(self) -> dict[str, Any]:
+        """What `corpus.json` holds: everything the bytes of the corpus depend on, and where the sources were."""
+        return {
+            "schema": schema.VERSION,
+            "recipe": to_plain(self.recipe),
+            "detector": self.detector,
+            "detector_build": self.detector_build,
+            "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+            "sources": [vars(source) for source in self.sources],
+        }
+
+    def score_digest(self) -> str:
+        """Digest of what a scored row depends on besides its input."""
+        config = self.config()
+        recipe = config["recipe"]
+        for name in ("name", "about", "sources", "dedup", "samples_per_shard", "seed", "sidecar_json"):
+            del recipe[name]
+        return units.digest({**config, "sources": None})
+
+
+def load(out: str) -> Corpus:
+    """The corpus at `out`, as its `corpus.json` describes it.
+
+    Raises:
+        UserError: there is no corpus, or another version of the tool wrote it.
+    """
+    url = storage.join(out, CONFIG)
+    if not storage.exists(url):
+        raise UserError(f"{out} holds no corpus ({CONFIG} is missing); build one with 'facecorpus build --out {out}'")
+    config = storage.read_json(url)
+    if config.get("schema") != schema.VERSION:
+        raise UserError(
+            f"{url} has schema {config.get('schema')}, this version reads {schema.VERSION}; "
+            "use the version of facecorpus that built it, or build it again in another --out"
+        )
+    sources = tuple(SourceSpec(**source) for source in config["sources"])
+    return Corpus(out, from_plain(config["recipe"]), sources, config["detector"], config["detector_build"])
+
+
+def settle(corpus: Corpus, *, rebuild: bool) -> None:
+    """Write `corpus.json`, refusing to turn an existing corpus into another one by accident.
+
+    Raises:
+        UserError: the corpus at `out` was made with another recipe, detector or library version, or lacks one of its
+            sources now, and `rebuild` is not set.
+    """
+    url = storage.join(corpus.out, CONFIG)
+    config = corpus.config()
+    if storage.exists(url) and not rebuild:
+        before = storage.read_json(url)
+        changed = _differences(before, config)
+        if changed:
+            raise UserError(
+                f"{corpus.out} was built differently ({'; '.join(changed)}); add --rebuild to redo the parts that "
+                "this touches, or choose another --out"
+            )
+    storage.publish_json(url, config)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    gone = {s["name"] for s in before.get("sources", [])} - {s["name"] for s in now["sources"]}
+    found = [f"source {name} is no longer named" for name in sorted(gone)]
+    old, new = _flat({**before, "sources": None}), _flat({**now, "sources": None})
+    ignored = {"recipe.about"} | {key for key in old | new if key.startswith("recipe.sources")}
+    for key in sorted((old.keys() | new.keys()) - ignored):
+        if old.get(key) != new.get(key):
+            found.append(f"{key} was {old.get(key)} and is {new.get(key)}")
+    return found
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        items = ((f"{path}.{key}" if path else str(key), item) for key, item in value.items())
+        return {key: leaf for name, item in items for key, leaf in _flat(item, name).items()}
+    return {path: value}

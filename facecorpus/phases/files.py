@@ -1,0 +1,78 @@
+"""Publishing files with the hash that a done mark records."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facecorpus import storage
+from facecorpus.units import Output
+
+
+class Hashed(io.RawIOBase):
+    """A write-only binary file that hashes (SHA-256) and counts what passes through it on its way to `file`."""
+
+    def __init__(self, file: BinaryIO | None = None) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+        self.bytes = 0
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def write(self, data: bytes | memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Pass `data` on; returns its size in bytes."""
+        self.digest.update(data)
+        view = memoryview(data).cast("B")
+        self.bytes += len(view)
+        if self.file is not None:
+            self.file.write(view)
+        return len(view)
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self.bytes
+
+    def hexdigest(self) -> str:
+        """SHA-256 of what was written."""
+        return self.digest.hexdigest()
+
+
+def publish_hashed(out: str, path: str, write: Callable[[BinaryIO], None]) -> Output:
+    """Publish `out/path` atomically with what `write` puts into it; returns its size and SHA-256."""
+    made: list[Output] = []
+
+    def through(file: BinaryIO) -> None:
+        hashed = Hashed(file)
+        write(cast(BinaryIO, hashed))
+        made.append(Output(path, hashed.bytes, hashed.hexdigest()))
+
+    storage.publish(storage.join(out, path), through)
+    return made[-1]
+
+
+def publish_parquet(out: str, path: str, table: pa.Table, *, row_groups: list[int] | None = None) -> Output:
+    """Publish a table as zstd Parquet, in row groups of the given sizes (default: one)."""
+
+    def write(file: BinaryIO) -> None:
+        with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
+            start = 0
+            for size in row_groups or [len(table)]:
+                writer.write_table(table.slice(start, size), row_group_size=max(size, 1))
+                start += size
+
+    return publish_hashed(out, path, write)
+
+
+def table_digest(table: pa.Table) -> str:
+    """SHA-256 of a table's schema and values (as one Arrow IPC stream), hexadecimal."""
+    hashed = Hashed()
+    with pa.ipc.new_stream(hashed, table.schema) as stream:
+        stream.write_table(table.combine_chunks())
+    return hashed.hexdigest()

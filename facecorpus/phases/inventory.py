@@ -1,0 +1,116 @@
+"""Phase 1: list every input of every source exactly once.
+
+One unit per source. Its table has a row group per scoring unit, so that scoring reads only its own rows, and its mark
+holds a digest per row group, so that one changed file makes one part stale.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facecorpus import schema, storage, units
+from facecorpus.errors import UserError
+from facecorpus.phases.corpus import Corpus, SourceSpec
+from facecorpus.phases.files import publish_hashed, table_digest
+from facecorpus.record import Record, to_table
+from facecorpus.sources.base import stamp_of
+from facecorpus.units import Unit
+
+PHASE = "inventory"
+
+
+def path(source: str) -> str:
+    """Where the inventory of a source is, relative to the corpus."""
+    return f"inventory/{source}.parquet"
+
+
+def plan(corpus: Corpus) -> list[Unit]:
+    """One unit per source; its digest covers the names, sizes and times of every file the source reads."""
+    plans: list[Unit] = []
+    for spec in corpus.sources:
+        stamps = spec.open(corpus.out).stamps()
+        code = units.digest(schema.VERSION, spec.adapter, spec.name, corpus.recipe.inputs_per_unit, stamps)
+        plans.append(Unit(PHASE, spec.name, code, 1, vars(spec)))
+    return plans
+
+
+def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
+    """List one source; returns its inputs, a digest for each row group, and what the adapter noticed.
+
+    Raises:
+        UserError: the source has no inputs, or cannot be read.
+    """
+    spec = SourceSpec(**unit.spec)
+    source = spec.open(corpus.out)
+    stamps = source.stamps()
+    groups: list[str] = []
+    count = 0
+
+    def write(file: BinaryIO) -> None:
+        nonlocal count
+        with pq.ParquetWriter(file, schema.INVENTORY, compression="zstd") as writer:
+            for batch in _batches(source.inventory(), corpus.recipe.inputs_per_unit):
+                table = to_table(batch, schema.INVENTORY)
+                writer.write_table(table, row_group_size=len(batch))
+                groups.append(units.digest(table_digest(table), [stamp_of(record, stamps) for record in batch]))
+                count += len(batch)
+        if count == 0:  # raised inside, so that nothing is published
+            raise UserError(
+                f"source {spec.name}: {spec.location} holds no inputs; "
+                f"check the path, or leave {spec.name} out of --sources"
+            )
+
+    output = publish_hashed(corpus.out, path(spec.name), write)
+    summary = {"inputs": count, "groups": groups, "notes": source.notes}
+    units.finish(corpus.out, unit, [output], summary)
+    return summary
+
+
+def _batches(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+    while batch := list(itertools.islice(records, size)):
+        yield batch
+
+
+def counts(corpus: Corpus) -> dict[str, int]:
+    """Number of inputs per source, from the done marks.
+
+    Raises:
+        UserError: a source has not been listed yet.
+    """
+    return {spec.name: _summary(corpus, spec.name)["inputs"] for spec in corpus.sources}
+
+
+def notes(corpus: Corpus) -> list[str]:
+    """What the adapters noticed besides inputs, one sentence each."""
+    return [f"{spec.name}: {note}" for spec in corpus.sources for note in _summary(corpus, spec.name)["notes"]]
+
+
+def groups(corpus: Corpus, source: str) -> list[str]:
+    """Digests of the row groups of a source's inventory."""
+    return _summary(corpus, source)["groups"]
+
+
+def group_sizes(corpus: Corpus, source: str) -> list[int]:
+    """Rows of each row group."""
+    total, size = _summary(corpus, source)["inputs"], corpus.recipe.inputs_per_unit
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
+def read_group(corpus: Corpus, source: str, group: int) -> pa.Table:
+    """Rows of one row group."""
+    with storage.open_read(storage.join(corpus.out, path(source))) as file:
+        return pq.ParquetFile(file).read_row_group(group)
+
+
+def _summary(corpus: Corpus, source: str) -> dict[str, Any]:
+    mark = units.read_mark(corpus.out, PHASE, source)
+    if mark is None:
+        raise UserError(
+            f"source {source} has not been listed in {corpus.out}; run 'facecorpus inventory' or 'build' first"
+        )
+    return mark["summary"]

@@ -1,0 +1,268 @@
+"""Phase 2: look at every input once. Decode, filter, detect, align, resize, encode, hash; a row for each, kept or not.
+
+One unit per row group of an inventory. It stages the encoded crops beside its rows; nothing downstream decodes again.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from facecorpus import filters, schema, units
+from facecorpus.dedup import hashes
+from facecorpus.errors import UserError
+from facecorpus.faces import align, detector
+from facecorpus.faces.detector import Detector, Face
+from facecorpus.images import Header, ImageError, Picture, decode, encode_jpeg, read_header
+from facecorpus.phases import inventory
+from facecorpus.phases.corpus import Corpus, SourceSpec
+from facecorpus.phases.files import publish_hashed, publish_parquet
+from facecorpus.record import Reason, Record, State, from_table, to_table
+from facecorpus.sources.base import Reader
+from facecorpus.units import Unit
+
+PHASE = "score"
+GROUP = 32
+"""Pictures that go to the detector together, at most."""
+GROUP_BYTES = 64 << 20
+"""Decoded bytes that wait for the detector at most, besides the last picture; bounds a worker's memory."""
+
+
+def rows_path(unit: str) -> str:
+    """Where the rows of a unit are, relative to the corpus."""
+    return f"scores/{unit}.parquet"
+
+
+def crops_path(unit: str) -> str:
+    """Where the staged crops of a unit are, relative to the corpus."""
+    return f"staged/{unit}.crops"
+
+
+def plan(corpus: Corpus) -> list[Unit]:
+    """One unit per row group of each source's inventory."""
+    code = corpus.score_digest()
+    return [
+        Unit(PHASE, f"{spec.name}/part-{number:05d}", units.digest(code, group), size, {"source": spec.name, "group": number})
+        for spec in corpus.sources
+        for number, (group, size) in enumerate(
+            zip(inventory.groups(corpus, spec.name), inventory.group_sizes(corpus, spec.name), strict=True)
+        )
+    ]
+
+
+@functools.lru_cache(maxsize=2)
+def _detector(name: str, weights: str | None, device: str) -> Detector:
+    return detector.make_detector(name, weights=weights, device=device)
+
+
+def _detector_of(corpus: Corpus) -> Detector:
+    return _detector(corpus.model(), corpus.weights, corpus.device)
+
+
+@functools.lru_cache(maxsize=8)
+def _reader(spec: SourceSpec, out: str) -> Reader:
+    return spec.open(out).reader()
+
+
+@dataclass(slots=True)
+class _Looked:
+    """An input after the first look: either it has ended, or its picture waits for the detector."""
+
+    record: Record
+    data: bytes = b""
+    picture: Picture | None = None
+
+
+def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
+    """Score one unit; returns {state: rows}, and under "unreadable" how many inputs a later run should try again."""
+    spec = next(s for s in corpus.sources if s.name == unit.spec["source"])
+    reader = _reader(spec, corpus.out)
+    rows: list[Record] = []
+
+    def write(file: BinaryIO) -> None:
+        rows.clear()
+        offset = 0
+        listed = from_table(inventory.read_group(corpus, spec.name, unit.spec["group"]))
+        for row, crop in score(corpus, reader, listed):
+            if crop is not None:
+                row.crop_offset, row.crop_bytes = offset, len(crop)
+                row.crop_sha256 = hashlib.sha256(crop).hexdigest()
+                offset += file.write(crop)
+            rows.append(row)
+
+    crops = publish_hashed(corpus.out, crops_path(unit.name), write)
+    listed = publish_parquet(corpus.out, rows_path(unit.name), to_table(rows, schema.SCORES))
+    summary = {"unreadable": sum(row.reason == Reason.UNREADABLE for row in rows), **Counter(row.state for row in rows)}
+    units.finish(corpus.out, unit, [crops, listed], summary)
+    return summary
+
+
+def score(corpus: Corpus, reader: Reader, records: Iterable[Record]) -> Iterator[tuple[Record, bytes | None]]:
+    """The rows made from inputs, in their order, each with its encoded crop when it is a candidate.
+
+    An input that a rule rejects, or that cannot be read, makes one row without a crop. Pictures go to the detector in
+    groups, bounded in number and pixels, because a GPU is idle otherwise; what is found does not depend on the group.
+    """
+    waiting: list[_Looked] = []
+    pixels = 0
+    for record in records:
+        looked = _look(corpus, reader, record)
+        waiting.append(looked)
+        pixels += looked.picture.rgb.size if looked.picture is not None else 0
+        if len(waiting) >= GROUP or pixels >= GROUP_BYTES:
+            yield from _judge(corpus, waiting)
+            waiting, pixels = [], 0
+    yield from _judge(corpus, waiting)
+
+
+def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
+    """Read, judge by the header, decode and hash."""
+    try:
+        data = reader.read(record)
+    except (OSError, UserError) as error:
+        # The ledger keeps the input and the run goes on: one bad sector must not cost a night.
+        return _Looked(_ended(record, State.FAILED, Reason.UNREADABLE, str(error)))
+    record.sha256 = hashlib.sha256(data).hexdigest()
+    limits = corpus.recipe.limits
+    try:
+        header = read_header(data, record.member)
+        record.image_format, record.orientation = header.format, header.orientation
+        record.width_px, record.height_px = header.width_px, header.height_px
+        verdict = filters.header_rules(record, limits)
+        if verdict is not None:
+            return _Looked(_rejected(record, verdict))
+        picture = decode(data, header, min_side_px=_first_look_px(corpus, header), max_pixels=limits.max_pixels)
+    except ImageError as error:
+        rejected = error.reason in (Reason.NOT_AN_IMAGE, Reason.TOO_MANY_PIXELS)
+        return _Looked(_ended(record, State.REJECTED if rejected else State.FAILED, error.reason, str(error)))
+    record.pixel_hash = hashes.pixel_hash(picture.rgb)
+    record.image_hash, record.image_hash_quality = hashes.image_hash(picture.rgb)
+    return _Looked(record, data, picture)
+
+
+def _judge(corpus: Corpus, group: Sequence[_Looked]) -> Iterator[tuple[Record, bytes | None]]:
+    """Detect in all pictures of the group, then cut and encode what the rules leave."""
+    pictures = [looked.picture for looked in group if looked.picture is not None]
+    found = iter(_find_faces(corpus, pictures))
+    for looked in group:
+        if looked.picture is None:
+            yield looked.record, None
+        else:
+            yield from _judge_faces(corpus, looked.record, looked.data, looked.picture, next(found))
+
+
+def _ended(record: Record, state: State, reason: Reason, detail: str) -> Record:
+    record.state, record.reason, record.detail = state, reason, detail
+    return record
+
+
+def _rejected(record: Record, verdict: filters.Verdict) -> Record:
+    return _ended(record, State.REJECTED, verdict.reason, verdict.detail)
+
+
+def _judge_faces(
+    corpus: Corpus, record: Record, data: bytes, picture: Picture, faces: Sequence[Face] | None
+) -> Iterator[tuple[Record, bytes | None]]:
+    limits = corpus.recipe.limits
+    if faces is None:
+        yield _crop(corpus, record, None, data, picture)
+        return
+    if corpus.detector == "given":
+        faces = detector.confirm_given(faces, record.given_points_px, record.given_box_xyxy_px)
+    ranked = [(face.score, align.interocular_px(face.points_px)) for face in faces]
+    record.faces_found = len(faces)
+    if faces:
+        _describe(record, faces[0])
+    verdict = filters.face_rules(ranked, limits)
+    if verdict is not None:
+        yield _rejected(record, verdict), None
+        return
+    for index, face in enumerate(faces if limits.faces == "all" else faces[:1]):
+        row = record if index == 0 else replace(record, id=f"{record.id}#{index}", face_index=index)
+        _describe(row, face)
+        verdict = filters.face_rules([ranked[index]], limits) if index else None
+        yield (_rejected(row, verdict), None) if verdict is not None else _crop(corpus, row, face, data, picture)
+
+
+def _first_look_px(corpus: Corpus, header: Header) -> int:
+    """Shorter side to decode at least for detection: the longer one then fills the largest pyramid level."""
+    longest = max(corpus.recipe.pyramid_px) if corpus.detector != "none" else corpus.recipe.size_px
+    short, long = sorted((header.width_px, header.height_px))
+    if corpus.detector == "none":
+        return longest
+    return max(-(-longest * short // long), 1)
+
+
+def _find_faces(corpus: Corpus, pictures: Sequence[Picture]) -> Sequence[Sequence[Face] | None]:
+    """Faces of each picture in source pixels, the most prominent first; None where the recipe looks for none."""
+    if corpus.detector == "none":
+        return [None] * len(pictures)
+    recipe = corpus.recipe
+    found = detector.detect_many(
+        _detector_of(corpus),
+        [picture.rgb for picture in pictures],
+        pyramid=recipe.pyramid_px,
+        min_score=recipe.limits.min_face_score,
+    )
+    return [
+        [_in_source_pixels(face, picture.scale) for face in faces if detector.plausible(face)]
+        for picture, faces in zip(pictures, found, strict=True)
+    ]
+
+
+def _in_source_pixels(face: Face, scale: float) -> Face:
+    if scale == 1.0:
+        return face
+    x0, y0, x1, y1 = ((value + 0.5) / scale - 0.5 for value in face.box_xyxy_px)
+    return Face((x0, y0, x1, y1), ((face.points_px + 0.5) / scale - 0.5).astype(np.float32), face.score)
+
+
+def _describe(record: Record, face: Face) -> None:
+    record.face_score = face.score
+    record.box_xyxy_px = face.box_xyxy_px
+    record.points_px = tuple(float(value) for value in face.points_px.ravel())
+    record.interocular_px = align.interocular_px(face.points_px)
+    record.yaw_deg, record.pitch_deg, record.roll_deg = align.pose_degrees(face.points_px)
+
+
+def _crop(
+    corpus: Corpus, record: Record, face: Face | None, data: bytes, picture: Picture
+) -> tuple[Record, bytes | None]:
+    """Cut, measure, filter and encode the crop of one face (or of the whole image when `face` is None)."""
+    recipe = corpus.recipe
+    alignment = _align(corpus, face, picture)
+    # A crop is cut from pixels at least as fine as its own wherever the source has them.
+    zoom = float(np.sqrt(abs(np.linalg.det(alignment.matrix[:, :2]))))
+    short = min(picture.header.width_px, picture.header.height_px)
+    if picture.scale < min(1.0, zoom):
+        picture = decode(
+            data, picture.header, min_side_px=int(np.ceil(short * min(1.0, zoom))), max_pixels=recipe.limits.max_pixels
+        )
+    matrix = align.matrix_for_scale(alignment.matrix, picture.scale)
+    crop, padded = align.warp(picture.rgb, matrix, recipe.size_px)
+    record.decode_scale, record.padded = picture.scale, padded
+    record.alignment, record.matrix = alignment.name, tuple(float(v) for v in alignment.matrix.ravel())
+    record.brightness, record.sharpness = filters.measure_crop(crop)
+    record.crop_hash, record.crop_hash_quality = hashes.crop_hash(crop)
+    verdict = filters.crop_rules(record, recipe.limits)
+    if verdict is not None:
+        return _rejected(record, verdict), None
+    record.state = State.CANDIDATE
+    return record, encode_jpeg(crop, quality=recipe.jpeg_quality, chroma=recipe.jpeg_chroma)
+
+
+def _align(corpus: Corpus, face: Face | None, picture: Picture) -> align.Alignment:
+    recipe, header = corpus.recipe, picture.header
+    if recipe.align == "none" or face is None:
+        return align.align_none(header.width_px, header.height_px, recipe.size_px)
+    if recipe.align == "box":
+        return align.align_box(face.box_xyxy_px, recipe.size_px, margin=recipe.box_margin)
+    if recipe.align == "similarity":
+        return align.align_similarity(face.points_px, recipe.size_px, template=recipe.template)
+    return align.align_eyes(face, picture.rgb, picture.scale, _detector_of(corpus), recipe.size_px)

@@ -1,0 +1,145 @@
+"""Phase 3: decide. Duplicates are found over the whole corpus, and every row gets its one terminal state.
+
+A single unit: it reads columns, not images, and runs in minutes. It leaves two tables: `selection.parquet`, the
+verdict on every row, and `placement.parquet`, the kept rows in shard order with a row group per shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from facecorpus import schema, shards, storage, units
+from facecorpus.dedup.resolve import resolve
+from facecorpus.errors import UserError
+from facecorpus.phases import score
+from facecorpus.phases.corpus import Corpus
+from facecorpus.phases.files import publish_parquet
+from facecorpus.record import State
+from facecorpus.units import Unit
+
+PHASE = "select"
+SELECTION = "selection.parquet"
+PLACEMENT = "placement.parquet"
+
+_HANDED_ON = [name for name in schema.MANIFEST.names if name in schema.SCORES.names]
+PLACED = pa.schema(
+    [("key", pa.string()), ("unit", pa.string()), *((n, schema.SCORES.field(n).type) for n in _HANDED_ON)]
+    + [(name, schema.SCORES.field(name).type) for name in ("crop_offset", "crop_bytes", "crop_sha256")]
+)
+
+
+def plan(corpus: Corpus) -> list[Unit]:
+    """The one unit; its digest covers every scored part and the rules of dedup and sharding."""
+    parts = score.plan(corpus)
+    recipe = corpus.recipe
+    code = units.digest(
+        schema.VERSION,
+        [(part.name, part.digest, _mark_hash(corpus, part)) for part in parts],
+        recipe.dedup,
+        recipe.samples_per_shard,
+        recipe.seed,
+    )
+    return [Unit(PHASE, "all", code, sum(part.size for part in parts), {"parts": [part.name for part in parts]})]
+
+
+def _mark_hash(corpus: Corpus, part: Unit) -> list[str]:
+    mark = units.read_mark(corpus.out, score.PHASE, part.name)
+    if mark is None or mark["digest"] != part.digest:
+        raise UserError(f"part {part.name} of {corpus.out} is not scored yet; run 'facecorpus score' or 'build' first")
+    return [output["sha256"] for output in mark["outputs"]]
+
+
+def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
+    """Decide on every row; returns {state: rows}."""
+    scored, names, rows = _read(corpus, unit.spec["parts"])
+    candidate = pc.equal(scored["state"], State.CANDIDATE)
+    places = np.flatnonzero(candidate.to_numpy(zero_copy_only=False))
+    candidates = scored.take(pa.array(places))
+    verdicts = _all_different(len(places)) if corpus.recipe.dedup is None else resolve(candidates, corpus.recipe.dedup)
+    keys = pa.array([shards.sample_key(i) for i in candidates["id"].to_pylist()])
+    kept = pc.is_null(verdicts["duplicate_of"]).to_numpy(zero_copy_only=False)
+    order = _shuffled(keys.filter(pa.array(kept)).to_pylist(), corpus.recipe.seed)
+    shard = np.empty(len(order), dtype=np.int32)
+    shard[order] = np.arange(len(order), dtype=np.int32) // corpus.recipe.samples_per_shard
+
+    total = len(scored)
+    states = np.array(scored["state"].to_pylist(), dtype=object)
+    states[places] = np.where(kept, str(State.KEPT), str(State.DUPLICATE))
+    decided: dict[str, pa.Array] = {
+        "state": pa.array(states, pa.string()),
+        "key": _spread(keys, places, total),
+        "shard": _spread(pa.array(shard), places[kept], total),
+        "unit": names,
+        "row": rows,
+    }
+    for column in _VERDICT:
+        values = verdicts[column].combine_chunks().cast(schema.SELECTION.field(column).type)
+        decided[column] = _spread(values, places, total)
+    columns = [decided.get(name, scored[name] if name in scored.column_names else None) for name in schema.SELECTION.names]
+    selection = pa.Table.from_arrays(columns, schema=schema.SELECTION)
+
+    chosen = pa.array(places[kept][order])
+    sources: dict[str, Any] = {"key": decided["key"], "unit": names}
+    placed = pa.Table.from_arrays(
+        [sources.get(name, scored[name] if name in scored.column_names else None).take(chosen) for name in PLACED.names],
+        schema=PLACED,
+    )
+    sizes = [len(part) for part in _slices(len(placed), corpus.recipe.samples_per_shard)]
+    units.finish(
+        corpus.out,
+        unit,
+        [
+            publish_parquet(corpus.out, SELECTION, selection),
+            publish_parquet(corpus.out, PLACEMENT, placed, row_groups=sizes or None),
+        ],
+        {"shards": len(sizes), **{str(k): int(v) for k, v in zip(*np.unique(states.astype(str), return_counts=True), strict=True)}},
+    )
+    return {"shards": len(sizes)}
+
+
+_VERDICT = ("cluster", "duplicate_of", "duplicate_kind", "duplicate_distance", "identity_conflict")
+
+
+def _all_different(count: int) -> pa.Table:
+    return pa.table({name: pa.nulls(count, schema.SELECTION.field(name).type) for name in _VERDICT})
+
+
+def _read(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.Array]:
+    """All scored rows in inventory order, with the name of the unit and the row in it."""
+    tables: list[pa.Table] = []
+    for part in parts:
+        with storage.open_read(storage.join(corpus.out, score.rows_path(part))) as file:
+            tables.append(pq.read_table(file))
+    lengths = [len(table) for table in tables]
+    names = pa.array(np.repeat(np.array(parts, dtype=object), lengths), pa.string())
+    rows = pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]), pa.int32())
+    return pa.concat_tables(tables).combine_chunks(), names, rows
+
+
+def _shuffled(keys: Sequence[str], seed: int) -> np.ndarray:
+    """Order of the kept samples across shards: by keyed hash, so that sources mix and no worker count matters.
+
+    Raises:
+        UserError: two ids share a key (a 64-bit collision; expected once in 10^9 corpora of a million samples).
+    """
+    if len(set(keys)) != len(keys):
+        raise UserError("two inputs have the same sample key; rename one of the sources with NAME=ADAPTER in --sources")
+    ranks = [(shards.shuffle_order(key, seed), key) for key in keys]
+    return np.array(sorted(range(len(keys)), key=ranks.__getitem__), dtype=np.int64)
+
+
+def _slices(total: int, size: int) -> list[range]:
+    return [range(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def _spread(values: pa.Array, places: np.ndarray, total: int) -> pa.Array:
+    """`values` at `places` of a column of `total` rows, null elsewhere."""
+    index = np.full(total, -1, dtype=np.int64)
+    index[places] = np.arange(len(places))
+    return values.take(pa.array(index, mask=index < 0))

@@ -1,0 +1,218 @@
+"""`build`: the phases in order, each of them also callable alone.
+
+    inventory -> score -> select -> materialise -> verify
+
+Whatever is done already, with the same recipe and inputs, is left as it is; so the same command after a kill, a full
+disk or a changed file does only what is missing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from facecorpus import storage, units
+from facecorpus.engines import local
+from facecorpus.errors import UserError
+from facecorpus.faces.detector import make_detector
+from facecorpus.ledger import SourceLedger
+from facecorpus.phases import inventory, materialise, score, select, verify
+from facecorpus.phases.corpus import Corpus, SourceSpec
+from facecorpus.progress import Progress
+from facecorpus.recipes import CorpusRecipe
+from facecorpus.sources.base import parse_spec
+from facecorpus.units import Unit
+
+
+class Phase(Protocol):
+    """What a phase module offers the engine."""
+
+    PHASE: str
+
+    @staticmethod
+    def plan(corpus: Corpus) -> list[Unit]:
+        """Units of the phase."""
+        ...
+
+    @staticmethod
+    def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
+        """Do one unit; returns its summary."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What `build` made."""
+
+    shards: pa.Table
+    ledgers: dict[str, SourceLedger]
+    samples: int
+
+
+def choose_detector(recipe: CorpusRecipe, device: str) -> str:
+    """The detector's name with `auto` resolved: ResNet-50 where there is a GPU and torch, MobileNet-0.25 elsewhere."""
+    if recipe.detector != "auto":
+        return recipe.detector
+    gpu = device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())
+    return "retinaface-resnet50" if gpu and importlib.util.find_spec("torch") else "retinaface-mobilenet025"
+
+
+def prepare(
+    recipe: CorpusRecipe, sources: str, root: str, out: str, *, weights: str | None, device: str
+) -> Corpus:
+    """A corpus to build, with every source found and the detector's weights at hand.
+
+    Raises:
+        UserError: a source is unknown, named twice or not there; the weights cannot be had.
+    """
+    opened = [parse_spec(spec, root) for spec in sources.split(",") if spec.strip()]
+    if not opened:
+        raise UserError("--sources is empty; name at least one, for example --sources celeba,vggface2")
+    names = [source.name for source in opened]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--sources has two called {name}; give one a name of its own, as in {name}2=ADAPTER:PATH")
+    specs = tuple(SourceSpec(s.name, s.adapter, s.location) for s in opened)
+    corpus = Corpus(out, recipe, specs, choose_detector(recipe, device), "none", weights, device)
+    if corpus.detector == "none":
+        return corpus
+    return replace(corpus, detector_build=make_detector(corpus.model(), weights=weights, device=device).build)
+
+
+def check_build(corpus: Corpus) -> None:
+    """Refuse to score with another detector than the corpus was begun with.
+
+    Raises:
+        UserError: the weights, runtime or provider differ.
+    """
+    if corpus.detector == "none":
+        return
+    found = make_detector(corpus.model(), weights=corpus.weights, device=corpus.device).build
+    if found != corpus.detector_build:
+        raise UserError(
+            f"{corpus.out} was begun with detector build {corpus.detector_build}, here it is {found}; use the same "
+            "--device and --weights, or run 'facecorpus build --rebuild'"
+        )
+
+
+def run_phase(
+    corpus: Corpus, phase: Phase, workers: int, label: str, unit: str, *, again: Callable[[Unit], bool] | None = None
+) -> list[Unit]:
+    """Run the units of a phase that are not done, or that `again` wants done again; returns the whole plan."""
+    plan = phase.plan(corpus)
+    missing = [u for u in plan if not units.is_done(corpus.out, u) or (again is not None and again(u))]
+    stale = [u for u in missing if units.read_mark(corpus.out, phase.PHASE, u.name) is not None]
+    dropped = units.discard(corpus.out, phase.PHASE, {u.name for u in plan})
+    if stale or dropped:
+        say(f"{label}: {len(stale)} parts are out of date and done again, {len(dropped)} no longer needed and removed")
+    done = sum(u.size for u in plan) - sum(u.size for u in missing)
+    if missing:
+        with Progress(label, sum(u.size for u in plan), unit, done) as progress:
+            for finished, _ in local.run(phase.run, corpus, missing, workers):
+                progress.update(finished.size)
+    return plan
+
+
+def say(text: str) -> None:
+    """A line for the person, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run_inventory(corpus: Corpus, workers: int) -> None:
+    """List the inputs of every source."""
+    storage.clean_asides(corpus.out)
+    run_phase(corpus, inventory, workers, "inventory", "sources")
+    for note in inventory.notes(corpus):
+        say(f"note: {note}")
+
+
+def run_score(corpus: Corpus, workers: int) -> None:
+    """Score every input that has no up-to-date row; inputs that could not be read last time are tried again."""
+
+    def unreadable(unit: Unit) -> bool:
+        mark = units.read_mark(corpus.out, score.PHASE, unit.name)
+        return bool(mark and mark["summary"].get("unreadable"))
+
+    run_phase(corpus, score, workers, "score", "images", again=unreadable)
+
+
+def run_select(corpus: Corpus) -> None:
+    """Decide on every row."""
+    run_phase(corpus, select, 1, "select", "rows")
+
+
+def run_materialise(corpus: Corpus, workers: int) -> pa.Table:
+    """Write the shards; returns `shards.parquet`."""
+    return materialise.finish(corpus, run_phase(corpus, materialise, workers, "materialise", "samples"))
+
+
+def run_verify(corpus: Corpus, workers: int) -> dict[str, SourceLedger]:
+    """Check everything from the bytes and record it; returns the ledger.
+
+    Raises:
+        UserError: something is not as claimed; the message counts the faults and names the first ones.
+    """
+    shards = verify.plan(corpus)
+    faults: list[str] = []
+    keys: list[str] = []
+    with Progress("verify", sum(s.samples for s in shards), "samples") as progress:
+        for shard, (found, held) in local.run(verify.check_shard, corpus, shards, workers):
+            faults.extend(found)
+            keys.extend(held)
+            progress.update(shard.samples)
+    found, ledgers = verify.check_ledger(corpus, keys)
+    faults = sorted(faults + found)
+    if faults:
+        listed = "\n  ".join(faults[:10]) + (f"\n  and {len(faults) - 10} more" if len(faults) > 10 else "")
+        raise UserError(
+            f"{corpus.out} is not what it claims to be, {len(faults)} faults; delete the files named and build again:\n"
+            f"  {listed}"
+        )
+    verify.publish(corpus, shards, ledgers)
+    return ledgers
+
+
+def build(corpus: Corpus, workers: int) -> Built:
+    """All phases. The corpus is whole and verified when this returns.
+
+    Raises:
+        UserError: nothing was kept, or a phase failed.
+    """
+    run_inventory(corpus, workers)
+    run_score(corpus, workers)
+    run_select(corpus)
+    table = run_materialise(corpus, workers)
+    ledgers = run_verify(corpus, workers)
+    samples = sum(table["samples"].to_pylist())
+    if samples == 0:
+        reasons = sum((entry.reasons for entry in ledgers.values()), start=type(next(iter(ledgers.values())).reasons)())
+        common = ", ".join(f"{count} {reason}" for (_, reason), count in reasons.most_common(3))
+        raise UserError(
+            f"none of the {sum(e.inputs for e in ledgers.values())} inputs was kept ({common}); "
+            f"see 'facecorpus stats {corpus.out}' and loosen the recipe's limits with --set limits.NAME=VALUE"
+        )
+    return Built(table, ledgers, samples)
+
+
+def check_against(corpus: Corpus, truth: Path) -> str:
+    """Compare a corpus of drawn people with the truth file that `synth` wrote; returns a sentence.
+
+    Raises:
+        UserError: an input did not become what it must.
+    """
+    from facecorpus.synth.truth import check_truth, read_truth
+
+    rows = [row for row in read_truth(truth.parent) if row["source"] in {spec.name for spec in corpus.sources}]
+    columns = ("id", "state", "reason", "duplicate_of")
+    selection = verify.read_selection(corpus).select(columns).to_pylist()
+    complaints = check_truth(rows, {row["id"]: tuple(row[name] for name in columns[1:]) for row in selection})
+    if complaints:
+        listed = "\n  ".join(complaints[:10])
+        raise UserError(f"{len(complaints)} of {len(rows)} inputs are not what {truth} says:\n  {listed}")
+    return f"all {len(rows):,} inputs became what {truth} says"

@@ -1,0 +1,1 @@
+"""Training on the shards that `facecorpus` builds. Of `facecorpus` it imports only `facecorpus.schema`."""

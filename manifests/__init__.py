@@ -1,0 +1,1 @@
+"""Benchmark and source facts, as TOML files; read with `importlib.resources`."""

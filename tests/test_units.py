@@ -1,0 +1,64 @@
+"""Units: done only when mark, digest and outputs agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from facecorpus import storage, units
+from facecorpus.units import Output, Unit
+
+
+@pytest.fixture
+def unit() -> Unit:
+    return Unit("score", "celeba/part-00000", units.digest("recipe", 1), 10)
+
+
+def produce(out: Path, unit: Unit, path: str = "scores/celeba/part-00000.parquet") -> Path:
+    file = out / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"rows")
+    units.finish(str(out), unit, [Output(path, 4, "sha")], {"kept": 3})
+    return file
+
+
+def test_done_after_finish_and_summary_is_read_back(tmp_path: Path, unit: Unit) -> None:
+    assert not units.is_done(str(tmp_path), unit)
+    produce(tmp_path, unit)
+    assert units.is_done(str(tmp_path), unit)
+    mark = units.read_mark(str(tmp_path), "score", unit.name)
+    assert mark is not None and mark["summary"] == {"kept": 3}
+    assert units.names(str(tmp_path), "score") == [unit.name]
+
+
+def test_another_digest_a_lost_or_a_shortened_output_make_it_undone(tmp_path: Path, unit: Unit) -> None:
+    file = produce(tmp_path, unit)
+    assert not units.is_done(str(tmp_path), Unit("score", unit.name, units.digest("recipe", 2), 10))
+    file.write_bytes(b"row")
+    assert not units.is_done(str(tmp_path), unit)
+    file.unlink()
+    assert not units.is_done(str(tmp_path), unit)
+
+
+def test_a_damaged_mark_means_again(tmp_path: Path, unit: Unit) -> None:
+    produce(tmp_path, unit)
+    (tmp_path / "done/score/celeba/part-00000.json").write_text('{"digest": ')
+    assert not units.is_done(str(tmp_path), unit)
+
+
+def test_discard_removes_what_the_plan_no_longer_holds(tmp_path: Path, unit: Unit) -> None:
+    kept = produce(tmp_path, unit)
+    other = Unit("score", "lfw/part-00000", "d", 1)
+    gone = produce(tmp_path, other, "scores/lfw/part-00000.parquet")
+    assert units.discard(str(tmp_path), "score", {unit.name}) == [other.name]
+    assert kept.exists() and not gone.exists()
+    assert units.names(str(tmp_path), "score") == [unit.name]
+
+
+def test_marks_work_on_an_object_store(unit: Unit) -> None:
+    out = "memory://units-test"
+    storage.publish(storage.join(out, "x"), lambda file: (file.write(b"rows"), None)[1])
+    units.finish(out, unit, [Output("x", 4, "sha")])
+    assert units.is_done(out, unit)
+    assert units.names(out, "score") == [unit.name]
