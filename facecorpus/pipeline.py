@@ -137,7 +137,7 @@ def run_score(corpus: Corpus, workers: int) -> None:
 
     def unreadable(unit: Unit) -> bool:
         mark = units.read_mark(corpus.out, score.PHASE, unit.name)
-        return bool(mark and mark["summary"].get("unreadable"))
+        return bool(mark and mark["summary"].get("again"))
 
     run_phase(corpus, score, workers, "score", "images", again=unreadable)
 
@@ -189,6 +189,7 @@ def build(corpus: Corpus, workers: int) -> Built:
     run_select(corpus)
     table = run_materialise(corpus, workers)
     ledgers = run_verify(corpus, workers)
+    storage.clean_asides(corpus.out)  # of processes that were still dying when this one began
     samples = sum(table["samples"].to_pylist())
     if samples == 0:
         reasons = sum((entry.reasons for entry in ledgers.values()), start=type(next(iter(ledgers.values())).reasons)())
@@ -208,7 +209,7 @@ def check_against(corpus: Corpus, truth: Path) -> str:
     """
     from facecorpus.synth.truth import check_truth, read_truth
 
-    rows = [row for row in read_truth(truth.parent) if row["source"] in {spec.name for spec in corpus.sources}]
+    rows = [row for row in read_truth(truth.parent) if row.source in {spec.name for spec in corpus.sources}]
     columns = ("id", "state", "reason", "duplicate_of")
     selection = verify.read_selection(corpus).select(columns).to_pylist()
     complaints = check_truth(rows, {row["id"]: tuple(row[name] for name in columns[1:]) for row in selection})

@@ -39,6 +39,8 @@ class CorpusRecipe:
     source's own landmarks where the MobileNet detector confirms them; `none` looks for no face."""
     pyramid_px: tuple[int, ...] = (160, 320, 640)
     """Longer sides at which the detector looks, smallest first; it climbs only when unsure."""
+    last_look_px: int | None = 1280
+    """Where no face was found, decode finer and look once more at this size: small faces in large photographs."""
     limits: Limits = field(default_factory=Limits)
     """Filters on the header, the pixels and the faces."""
     align: Align = "similarity"

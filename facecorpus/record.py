@@ -54,6 +54,9 @@ class Reason(StrEnum):
     EMPTY = "empty"
     CORRUPT = "corrupt"
     UNREADABLE = "unreadable"
+    """The storage gave no bytes; tried again by the next run."""
+    ERROR = "error"
+    """A mistake of the program's; tried again by the next run."""
 
 
 @dataclass(slots=True)

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from facecorpus.synth.datasets import write_datasets
-
 SOURCES = "celeba,vggface2,casia_webface,casia_webface_rec=casia_webface:casia_webface_rec,folder"
 SMALL_UNITS = ("--set", "inputs_per_unit=12", "--set", "samples_per_shard=10")
 """Many units and shards even for a tiny set, so that a kill finds something half-done."""
@@ -30,6 +28,8 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of drawn miniature data sets, with `truth.jsonl`. Read only."""
+    from facecorpus.synth.datasets import write_datasets
+
     root = tmp_path_factory.mktemp("drawn")
     write_datasets(root, preset="tiny")
     return root

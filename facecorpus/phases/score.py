@@ -80,7 +80,7 @@ class _Looked:
 
 
 def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
-    """Score one unit; returns {state: rows}, and under "unreadable" how many inputs a later run should try again."""
+    """Score one unit; returns {state: rows}, and under "again" how many inputs a later run should try again."""
     spec = next(s for s in corpus.sources if s.name == unit.spec["source"])
     reader = _reader(spec, corpus.out)
     rows: list[Record] = []
@@ -98,7 +98,8 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
 
     crops = publish_hashed(corpus.out, crops_path(unit.name), write)
     listed = publish_parquet(corpus.out, rows_path(unit.name), to_table(rows, schema.SCORES))
-    summary = {"unreadable": sum(row.reason == Reason.UNREADABLE for row in rows), **Counter(row.state for row in rows)}
+    again = sum(row.reason in (Reason.UNREADABLE, Reason.ERROR) for row in rows)
+    summary = {"again": again, **Counter(row.state for row in rows)}
     units.finish(corpus.out, unit, [crops, listed], summary)
     return summary
 
@@ -153,8 +154,35 @@ def _judge(corpus: Corpus, group: Sequence[_Looked]) -> Iterator[tuple[Record, b
     for looked in group:
         if looked.picture is None:
             yield looked.record, None
-        else:
-            yield from _judge_faces(corpus, looked.record, looked.data, looked.picture, next(found))
+            continue
+        try:
+            yield from _finish(corpus, looked, looked.picture, next(found))
+        except UserError:
+            raise
+        except Exception as error:
+            # One input that trips over a mistake of ours must not stop nine million others: it stays in the ledger.
+            yield _ended(looked.record, State.FAILED, Reason.ERROR, f"{type(error).__name__}: {error}"), None
+
+
+def _finish(
+    corpus: Corpus, looked: _Looked, picture: Picture, faces: Sequence[Face] | None
+) -> list[tuple[Record, bytes | None]]:
+    if faces is not None and not faces:
+        faces = _look_again(corpus, looked)
+    return list(_judge_faces(corpus, looked, picture, faces))
+
+
+def _look_again(corpus: Corpus, looked: _Looked) -> Sequence[Face]:
+    """Faces too small for the pyramid, in an image larger than its last level."""
+    side, picture, limits = corpus.recipe.last_look_px, looked.picture, corpus.recipe.limits
+    if side is None or picture is None:
+        return []
+    short, long = sorted((picture.header.width_px, picture.header.height_px))
+    if min(side, long) <= max(corpus.recipe.pyramid_px):
+        return []
+    if max(picture.rgb.shape) < min(side, long):
+        picture = decode(looked.data, picture.header, min_side_px=-(-side * short // long), max_pixels=limits.max_pixels)
+    return _find_faces(corpus, [picture], (side,))[0] or []
 
 
 def _ended(record: Record, state: State, reason: Reason, detail: str) -> Record:
@@ -167,9 +195,9 @@ def _rejected(record: Record, verdict: filters.Verdict) -> Record:
 
 
 def _judge_faces(
-    corpus: Corpus, record: Record, data: bytes, picture: Picture, faces: Sequence[Face] | None
+    corpus: Corpus, looked: _Looked, picture: Picture, faces: Sequence[Face] | None
 ) -> Iterator[tuple[Record, bytes | None]]:
-    limits = corpus.recipe.limits
+    record, data, limits = looked.record, looked.data, corpus.recipe.limits
     if faces is None:
         yield _crop(corpus, record, None, data, picture)
         return
@@ -199,7 +227,9 @@ def _first_look_px(corpus: Corpus, header: Header) -> int:
     return max(-(-longest * short // long), 1)
 
 
-def _find_faces(corpus: Corpus, pictures: Sequence[Picture]) -> Sequence[Sequence[Face] | None]:
+def _find_faces(
+    corpus: Corpus, pictures: Sequence[Picture], pyramid_px: tuple[int, ...] | None = None
+) -> Sequence[Sequence[Face] | None]:
     """Faces of each picture in source pixels, the most prominent first; None where the recipe looks for none."""
     if corpus.detector == "none":
         return [None] * len(pictures)
@@ -207,7 +237,7 @@ def _find_faces(corpus: Corpus, pictures: Sequence[Picture]) -> Sequence[Sequenc
     found = detector.detect_many(
         _detector_of(corpus),
         [picture.rgb for picture in pictures],
-        pyramid=recipe.pyramid_px,
+        pyramid=pyramid_px or recipe.pyramid_px,
         min_score=recipe.limits.min_face_score,
     )
     return [

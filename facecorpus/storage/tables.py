@@ -1,0 +1,55 @@
+"""JSON and Parquet files, published whole and with bytes that depend on their content alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facecorpus.errors import UserError
+from facecorpus.storage.places import open_read
+from facecorpus.storage.publishing import publish
+
+
+def read_json(url: str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    with open_read(url) as stream:
+        return json.loads(stream.read())
+
+
+def publish_json(url: str, obj: Any) -> None:
+    """Publish as indented JSON with sorted keys and a final newline: equal objects give equal bytes."""
+    data = json.dumps(obj, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    publish(url, lambda stream: _write_all(stream, data.encode()))
+
+
+def _write_all(stream: BinaryIO, data: bytes) -> None:
+    stream.write(data)
+
+
+def read_table(url: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns, as a table.
+
+    Raises:
+        UserError: it is not a whole Parquet file.
+    """
+    with open_read(url) as stream:
+        try:
+            return pq.ParquetFile(stream).read(columns=list(columns) if columns is not None else None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(
+                f"{url} is not a whole Parquet file ({error}); remove it and run again"
+            ) from error
+
+
+def publish_table(url: str, table: pa.Table) -> None:
+    """Publish as Parquet (zstd). Equal tables give equal bytes, however they are cut into chunks."""
+    whole = table.combine_chunks()
+    publish(url, lambda stream: pq.write_table(whole, stream, compression="zstd"))
