@@ -235,7 +235,7 @@ def weights(
         typer.echo(str(weights_path(name, file)))
         return
     for entry in list_weights():
-        typer.echo(f"{entry.name:26s} {entry.licence:8s} {entry.cached or 'not on this machine yet'}\n    {entry.origin}")
+        typer.echo(f"{entry.name:26s} {entry.licence:8s} {entry.path or 'not on this machine yet'}\n    {entry.origin}")
 
 
 @app.command()

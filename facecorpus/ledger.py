@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from facecorpus.record import State
 
@@ -54,11 +53,11 @@ def close(inventory_counts: dict[str, int], selection: pa.Table) -> dict[str, So
     """The ledger per source, from the number of inventory rows per source and the selection table."""
     ledgers = {source: SourceLedger(source, count) for source, count in inventory_counts.items()}
     rank = {str(state): number for number, state in enumerate(TERMINAL)}
-    states = np.array([rank.get(s, len(TERMINAL)) for s in selection["state"].to_pylist()], dtype=np.int8)
-    several = pc.any(pc.greater(selection["face_index"], 0)).as_py()
+    words = selection["state"].to_pylist()
+    states = np.array([rank.get(word, len(TERMINAL)) for word in words], dtype=np.int8)
     ids = selection["id"].to_pylist()
     faces = selection["face_index"].to_pylist()
-    if several:
+    if any(face > 0 for face in faces):
         inputs = np.array([input_id(i) if face > 0 else i for i, face in zip(ids, faces, strict=True)], dtype=object)
         order = np.lexsort((states, inputs.astype(str)))
         first = np.ones(len(order), dtype=bool)
@@ -66,8 +65,8 @@ def close(inventory_counts: dict[str, int], selection: pa.Table) -> dict[str, So
         rows = np.sort(order[first])
     else:
         rows = np.arange(len(ids))
-    kept = pc.equal(selection["state"], State.KEPT)
-    for group in pc.value_counts(selection["source"].filter(kept)).to_pylist():
+    kept = pa.array([word == State.KEPT for word in words], pa.bool_())
+    for group in selection["source"].filter(kept).value_counts().to_pylist():
         ledgers.setdefault(group["values"], SourceLedger(group["values"], 0)).samples = group["counts"]
     part = selection.select(["source", "state", "reason", "duplicate_kind"]).take(pa.array(rows))
     for group in part.group_by(part.column_names).aggregate([([], "count_all")]).to_pylist():

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -30,20 +30,18 @@ from facecorpus.sources.base import parse_spec
 from facecorpus.units import Unit
 
 
-class Phase(Protocol):
-    """What a phase module offers the engine."""
+class Phase(NamedTuple):
+    """What the engine needs of a phase."""
 
-    PHASE: str
+    name: str
+    plan: Callable[[Corpus], list[Unit]]
+    run: Callable[[Corpus, Unit], dict[str, Any]]
 
-    @staticmethod
-    def plan(corpus: Corpus) -> list[Unit]:
-        """Units of the phase."""
-        ...
 
-    @staticmethod
-    def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
-        """Do one unit; returns its summary."""
-        ...
+INVENTORY = Phase(inventory.PHASE, inventory.plan, inventory.run)
+SCORE = Phase(score.PHASE, score.plan, score.run)
+SELECT = Phase(select.PHASE, select.plan, select.run)
+MATERIALISE = Phase(materialise.PHASE, materialise.plan, materialise.run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +105,8 @@ def run_phase(
     """Run the units of a phase that are not done, or that `again` wants done again; returns the whole plan."""
     plan = phase.plan(corpus)
     missing = [u for u in plan if not units.is_done(corpus.out, u) or (again is not None and again(u))]
-    stale = [u for u in missing if units.read_mark(corpus.out, phase.PHASE, u.name) is not None]
-    dropped = units.discard(corpus.out, phase.PHASE, {u.name for u in plan})
+    stale = [u for u in missing if units.read_mark(corpus.out, phase.name, u.name) is not None]
+    dropped = units.discard(corpus.out, phase.name, {u.name for u in plan})
     if stale or dropped:
         say(f"{label}: {len(stale)} parts are out of date and done again, {len(dropped)} no longer needed and removed")
     done = sum(u.size for u in plan) - sum(u.size for u in missing)
@@ -127,7 +125,7 @@ def say(text: str) -> None:
 def run_inventory(corpus: Corpus, workers: int) -> None:
     """List the inputs of every source."""
     storage.clean_asides(corpus.out)
-    run_phase(corpus, inventory, workers, "inventory", "sources")
+    run_phase(corpus, INVENTORY, workers, "inventory", "sources")
     for note in inventory.notes(corpus):
         say(f"note: {note}")
 
@@ -139,17 +137,17 @@ def run_score(corpus: Corpus, workers: int) -> None:
         mark = units.read_mark(corpus.out, score.PHASE, unit.name)
         return bool(mark and mark["summary"].get("again"))
 
-    run_phase(corpus, score, workers, "score", "images", again=unreadable)
+    run_phase(corpus, SCORE, workers, "score", "images", again=unreadable)
 
 
 def run_select(corpus: Corpus) -> None:
     """Decide on every row."""
-    run_phase(corpus, select, 1, "select", "rows")
+    run_phase(corpus, SELECT, 1, "select", "rows")
 
 
 def run_materialise(corpus: Corpus, workers: int) -> pa.Table:
     """Write the shards; returns `shards.parquet`."""
-    return materialise.finish(corpus, run_phase(corpus, materialise, workers, "materialise", "samples"))
+    return materialise.finish(corpus, run_phase(corpus, MATERIALISE, workers, "materialise", "samples"))
 
 
 def run_verify(corpus: Corpus, workers: int) -> dict[str, SourceLedger]:

@@ -51,7 +51,7 @@ def near(seed: int, bits: int, start: int = 0) -> bytes:
 def candidates(rows: Sequence[Mapping[str, object]]) -> pa.Table:
     """Rows with `DEFAULTS`; the interocular distance falls from row to row, so earlier rows are better."""
     filled = [
-        {**DEFAULTS, "id": f"{row.get('source', 's')}/{k}", "interocular_px": 1000.0 - k, **row}
+        {**DEFAULTS, "id": f"{row.get('source', 's')}/{k}", "interocular_px": 2.0 ** (100 - k / 8), **row}
         for k, row in enumerate(rows)
     ]
     return pa.Table.from_pylist(filled, schema=SCHEMA)

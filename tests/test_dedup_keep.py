@@ -42,7 +42,7 @@ def table(rows: list[dict[str, object]]) -> pa.Table:
         {"source": "b", "interocular_px": 99.0},
         {"source": "unlisted", "interocular_px": 99.0},
         {"source": None, "interocular_px": 99.0},
-        {"interocular_px": 49.0, "face_score": 1.0},
+        {"interocular_px": 45.0, "face_score": 1.0},
         {"interocular_px": None, "face_score": 1.0},
         {"interocular_px": float("nan"), "face_score": 1.0},
         {"face_score": 0.8, "bytes": 20_000},
@@ -59,6 +59,11 @@ def test_each_key_decides_before_the_next(worse: dict[str, object]) -> None:
     priority = ("a", "b")
     assert keep_order(table([BEST, other]), priority).tolist() == [0, 1]
     assert keep_order(table([other, BEST]), priority).tolist() == [1, 0]
+
+
+def test_the_jitter_of_the_detector_decides_nothing() -> None:
+    other = BEST | {"id": "a/0.jpg", "interocular_px": 50.4, "face_score": 0.91, "bytes": 9_000}
+    assert keep_order(table([BEST, other])).tolist() == [0, 1]
 
 
 def test_sources_that_are_not_named_tie_after_the_named_ones() -> None:

@@ -6,12 +6,12 @@ verdict on every row, and `placement.parquet`, the kept rows in shard order with
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from facecorpus import schema, shards, storage, units
@@ -56,20 +56,20 @@ def _mark_hash(corpus: Corpus, part: Unit) -> list[str]:
 
 
 def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
-    """Decide on every row; returns {state: rows}."""
+    """Decide on every row; returns the number of shards and {state: rows}."""
     scored, names, rows = _read(corpus, unit.spec["parts"])
-    candidate = pc.equal(scored["state"], State.CANDIDATE)
-    places = np.flatnonzero(candidate.to_numpy(zero_copy_only=False))
+    states = np.array(scored["state"].to_pylist(), dtype=object)
+    places = np.flatnonzero(states == State.CANDIDATE)
     candidates = scored.take(pa.array(places))
-    verdicts = _all_different(len(places)) if corpus.recipe.dedup is None else resolve(candidates, corpus.recipe.dedup)
+    rules = corpus.recipe.dedup
+    verdicts = _all_different(len(places)) if rules is None else resolve(candidates, rules)
     keys = pa.array([shards.sample_key(i) for i in candidates["id"].to_pylist()])
-    kept = pc.is_null(verdicts["duplicate_of"]).to_numpy(zero_copy_only=False)
+    kept = verdicts["duplicate_of"].is_null().to_numpy()
     order = _shuffled(keys.filter(pa.array(kept)).to_pylist(), corpus.recipe.seed)
     shard = np.empty(len(order), dtype=np.int32)
     shard[order] = np.arange(len(order), dtype=np.int32) // corpus.recipe.samples_per_shard
 
     total = len(scored)
-    states = np.array(scored["state"].to_pylist(), dtype=object)
     states[places] = np.where(kept, str(State.KEPT), str(State.DUPLICATE))
     decided: dict[str, pa.Array] = {
         "state": pa.array(states, pa.string()),
@@ -81,26 +81,20 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     for column in _VERDICT:
         values = verdicts[column].combine_chunks().cast(schema.SELECTION.field(column).type)
         decided[column] = _spread(values, places, total)
-    columns = [decided.get(name, scored[name] if name in scored.column_names else None) for name in schema.SELECTION.names]
+    columns = [decided[name] if name in decided else scored[name] for name in schema.SELECTION.names]
     selection = pa.Table.from_arrays(columns, schema=schema.SELECTION)
 
     chosen = pa.array(places[kept][order])
-    sources: dict[str, Any] = {"key": decided["key"], "unit": names}
-    placed = pa.Table.from_arrays(
-        [sources.get(name, scored[name] if name in scored.column_names else None).take(chosen) for name in PLACED.names],
-        schema=PLACED,
-    )
+    columns = [decided[name] if name in ("key", "unit") else scored[name] for name in PLACED.names]
+    placed = pa.Table.from_arrays([column.take(chosen) for column in columns], schema=PLACED)
     sizes = [len(part) for part in _slices(len(placed), corpus.recipe.samples_per_shard)]
-    units.finish(
-        corpus.out,
-        unit,
-        [
-            publish_parquet(corpus.out, SELECTION, selection),
-            publish_parquet(corpus.out, PLACEMENT, placed, row_groups=sizes or None),
-        ],
-        {"shards": len(sizes), **{str(k): int(v) for k, v in zip(*np.unique(states.astype(str), return_counts=True), strict=True)}},
-    )
-    return {"shards": len(sizes)}
+    outputs = [
+        publish_parquet(corpus.out, SELECTION, selection),
+        publish_parquet(corpus.out, PLACEMENT, placed, row_groups=sizes or None),
+    ]
+    summary = {"shards": len(sizes), **Counter(states.tolist())}
+    units.finish(corpus.out, unit, outputs, summary)
+    return summary
 
 
 _VERDICT = ("cluster", "duplicate_of", "duplicate_kind", "duplicate_distance", "identity_conflict")

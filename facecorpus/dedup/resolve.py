@@ -1,0 +1,203 @@
+"""From scored candidates to duplicates: which record is kept, and what every other one is a duplicate of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from facecorpus.dedup.clusters import NEAR_KINDS, Clusters, Int32, Rows, find_clusters
+from facecorpus.dedup.join import TooManyPairsError
+from facecorpus.dedup.keep import KEEP_COLUMNS, id_rank, keep_order
+from facecorpus.dedup.rules import DedupRules
+from facecorpus.errors import UserError
+
+pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
+
+__all__ = ["COLUMNS", "RESOLVED", "DedupRules", "resolve"]
+
+COLUMNS = (
+    *KEEP_COLUMNS,
+    "identity",
+    "photo_id",
+    "face_index",
+    "sha256",
+    "pixel_hash",
+    "image_hash",
+    "image_hash_quality",
+    "crop_hash",
+    "crop_hash_quality",
+)
+"""Columns that `resolve` reads, described in `record.py`."""
+
+RESOLVED = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("cluster", pa.string()),
+        pa.field("duplicate_of", pa.string()),
+        pa.field("duplicate_kind", pa.string()),
+        pa.field("duplicate_distance", pa.int16()),
+        pa.field("identity_conflict", pa.bool_(), nullable=False),
+    ]
+)
+"""Columns that `resolve` returns."""
+
+_KINDS = pa.array(["file", "pixels", *NEAR_KINDS])
+_FILE, _PIXELS, _NEAR = 0, 1, 2
+
+
+def resolve(
+    table: pa.Table,
+    rules: DedupRules,
+    *,
+    workers: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> pa.Table:
+    """Find the duplicates among scored candidates.
+
+    Links, from the strongest to the weakest: "file" (equal bytes), "pixels" (equal decoded pixels), "photo"
+    (equal photo id within a source), "image" (whole-image hashes within the radius), "crop" (crop hashes
+    within the radius). All but the last also require the crops, where both have a usable hash, to show the
+    same face, so the faces of a group picture never become duplicates of each other. `clusters.py` states
+    what the clusters promise, `keep.py` which record of a cluster is kept. A mirrored copy is not a
+    duplicate: training mirrors pictures anyway.
+
+    Args:
+        table: one row per candidate, any order, with the columns `COLUMNS`; nulls where a value is not known.
+        rules: see `DedupRules`.
+        workers: threads; the result does not depend on it.
+        progress: called with (step, done, in all).
+
+    Returns:
+        Table with the schema `RESOLVED`, row by row as the input. cluster: smallest id of the cluster, null
+        for a record that stands alone. duplicate_of: id of the kept record, null for kept records.
+        duplicate_kind: "file" or "pixels" where the record is a copy of the kept one, else the near link
+        between the two (of copies, the best one's).
+        duplicate_distance: bits between the two, for "image" and "crop". identity_conflict: the cluster holds
+            two
+        different identities of this record's source, so one of them is wrong.
+
+    Raises:
+        UserError: an id occurs twice, a column is missing, or there are too many near-duplicates to list.
+    """
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise UserError(f"the table of candidates lacks the column {missing[0]}; run score again.")
+    if table["id"].null_count or pc.count_distinct(table["id"]).as_py() != table.num_rows:
+        raise UserError(
+            "an id occurs twice (or is missing) among the candidates; ids must be unique across sources."
+        )
+    order = keep_order(table, rules.source_priority)
+    rows = _rows(table, order, rules)
+    try:
+        clusters = find_clusters(rows, rules, workers=workers, progress=progress)
+    except TooManyPairsError as error:
+        raise UserError(
+            f"dedup: {error}; for video or burst photographs set image_radius and crop_radius to none, "
+            "or raise max_pairs if there is memory for it."
+        ) from error
+    place = np.empty(order.size, np.int64)
+    place[order] = np.arange(order.size)
+    return _result(table["id"], order, place, id_rank(table), rows, clusters)
+
+
+def _rows(table: pa.Table, order: NDArray[np.int64], rules: DedupRules) -> Rows:
+    """The columns as numbers, best row first."""
+    face = pc.fill_null(table["face_index"].cast(pa.int32()), 0)
+    # Face N > 0 of an input is called `INPUT#N`.
+    stripped = pc.replace_substring_regex(table["id"], "#[0-9]+$", "")
+    name = pc.if_else(pc.greater(face, 0), stripped, table["id"])
+    source = _numbered(table["source"])
+
+    def within_source(column: str) -> Int32:
+        value = _numbered(table[column])
+        both = (source.astype(np.int64) << 32) | np.maximum(value, 0)
+        joint = np.unique(both, return_inverse=True)[1].astype(np.int32)
+        return np.where(value >= 0, joint, np.int32(-1))
+
+    image_hash, image_good = _hashes(table, "image_hash", rules.min_quality)
+    crop_hash, crop_good = _hashes(table, "crop_hash", rules.min_quality)
+    return Rows(
+        input=_numbered(name)[order],
+        face=face.to_numpy()[order],
+        file=_numbered(table["sha256"])[order],
+        pixels=_numbered(table["pixel_hash"])[order],
+        source=source[order],
+        identity=within_source("identity")[order],
+        photo=within_source("photo_id")[order],
+        image_hash=image_hash[order],
+        image_good=image_good[order],
+        crop_hash=crop_hash[order],
+        crop_good=crop_good[order],
+    )
+
+
+def _numbered(column: pa.ChunkedArray) -> Int32:
+    """Equal numbers for equal values, -1 for null."""
+    indices = column.dictionary_encode().combine_chunks().indices
+    return pc.fill_null(indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
+
+
+def _hashes(table: pa.Table, name: str, min_quality: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The hashes, uint8 (N, 32), and which of them are there and of the wanted quality."""
+    column = pc.fill_null(table[name].cast(pa.binary()), bytes(32)).combine_chunks().cast(pa.binary(32))
+    hashes = np.frombuffer(column.buffers()[1], np.uint8, 32 * len(column), 32 * column.offset).reshape(
+        -1, 32
+    )
+    quality = pc.fill_null(table[f"{name}_quality"], -1).to_numpy()
+    return hashes, (quality >= min_quality) & table[name].is_valid().to_numpy()
+
+
+def _result(
+    ids: pa.ChunkedArray,
+    order: NDArray[np.int64],
+    place: NDArray[np.int64],
+    rank: NDArray[np.int64],
+    rows: Rows,
+    clusters: Clusters,
+) -> pa.Table:
+    """The clusters in the order of the input, with ids for row numbers."""
+    size = np.bincount(clusters.leader, minlength=order.size)
+    alone = size[clusters.leader] == 1
+    kept = clusters.leader == np.arange(order.size)
+
+    smallest = np.full(order.size, order.size, np.int64)
+    np.minimum.at(smallest, clusters.leader, rank[order])
+    row_of_rank = np.argsort(rank)
+    cluster_row = row_of_rank[smallest[clusters.leader]]
+
+    same_file = (rows.file >= 0) & (rows.file == rows.file[clusters.leader])
+    kind = np.where(clusters.kind >= 0, _NEAR + clusters.kind, np.where(same_file, _FILE, _PIXELS))
+
+    def text(row: NDArray[np.int64], absent: NDArray[np.bool_]) -> pa.ChunkedArray:
+        return pc.take(ids, pa.array(row[place], mask=absent[place]))
+
+    return pa.table(
+        [
+            ids,
+            text(cluster_row, alone),
+            text(order[clusters.leader], kept),
+            pc.take(_KINDS, pa.array(kind[place], mask=kept[place])),
+            pa.array(clusters.distance[place], pa.int16(), mask=(clusters.distance < 0)[place]),
+            pa.array(_conflicts(rows, clusters)[place]),
+        ],
+        schema=RESOLVED,
+    )
+
+
+def _conflicts(rows: Rows, clusters: Clusters) -> NDArray[np.bool_]:
+    """Whether a row's cluster holds several identities of the row's source (rows without an identity
+    aside)."""
+    conflict = np.zeros(rows.source.size, bool)
+    at = np.flatnonzero(rows.identity >= 0)
+    group = np.unique((clusters.leader[at].astype(np.int64) << 32) | rows.source[at], return_inverse=True)[1]
+    low = np.full(at.size, np.iinfo(np.int32).max, np.int32)
+    high = np.full(at.size, -1, np.int32)
+    np.minimum.at(low, group, rows.identity[at])
+    np.maximum.at(high, group, rows.identity[at])
+    conflict[at] = (low != high)[group]
+    return conflict
