@@ -27,16 +27,23 @@ At = Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or URL of a bu
 Root = Annotated[str, typer.Option("--root", help="Folder or URL that holds the data sets, one folder each.")]
 Sources = Annotated[
     str | None,
-    typer.Option("--sources", help="Comma-separated [NAME=]ADAPTER[:PATH], for example celeba,photos=archive:p.tar."),
+    typer.Option(
+        "--sources", help="Comma-separated [NAME=]ADAPTER[:PATH], for example celeba,photos=archive:p.tar."
+    ),
 ]
 RecipeName = Annotated[str, typer.Option("--recipe", help="Named recipe; see 'facecorpus recipes'.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Change one recipe value: NAME=VALUE, for example align=box.")
+    list[str] | None,
+    typer.Option("--set", help="Change one recipe value: NAME=VALUE, for example align=box."),
 ]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")]
-Weights = Annotated[str | None, typer.Option("--weights", help="Detector weights, where they cannot be downloaded.")]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="Detector weights, where they cannot be downloaded.")
+]
 Device = Annotated[str, typer.Option("--device", help="Where the detector runs: auto, cpu or cuda.")]
-Rebuild = Annotated[bool, typer.Option("--rebuild", help="Allow a changed recipe, detector, version or fewer sources.")]
+Rebuild = Annotated[
+    bool, typer.Option("--rebuild", help="Allow a changed recipe, detector, version or fewer sources.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -50,9 +57,15 @@ def _cores(workers: int | None) -> int:
 
 
 def _prepare(
-    sources: str | None, root: str, out: str, recipe: str, settings: list[str] | None, weights: str | None,
-    device: str, rebuild: bool,
-) -> Corpus:  # fmt: skip
+    sources: str | None,
+    root: str,
+    out: str,
+    recipe: str,
+    settings: list[str] | None,
+    weights: str | None,
+    device: str,
+    rebuild: bool,
+) -> Corpus:
     from facecorpus import pipeline, recipes
     from facecorpus.phases import corpus as corpora
 
@@ -76,14 +89,17 @@ def build(
     rebuild: Rebuild = False,
     report: Annotated[bool, typer.Option(help="Write OUT/report.html at the end.")] = True,
 ) -> None:
-    """Turn data sets into verified shards: inventory, score, select, materialise, verify. Resumes where it stopped."""
+    """Turn data sets into verified shards: inventory, score, select, materialise, verify. Resumes where it
+    stopped."""
     from facecorpus import pipeline
     from facecorpus.report import ledger_text
 
     corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
     built = pipeline.build(corpus, _cores(workers))
     typer.echo(ledger_text(built.ledgers))
-    typer.echo(f"\n{built.samples:,} samples in {len(built.shards)} shards, verified from their bytes: {out}/shards")
+    typer.echo(
+        f"\n{built.samples:,} samples in {len(built.shards)} shards, verified from their bytes: {out}/shards"
+    )
     if report:
         _report(corpus)
 
@@ -150,7 +166,8 @@ def verify(
     corpus: At,
     workers: Workers = None,
     truth: Annotated[
-        Path | None, typer.Option("--truth", help="Also check a corpus of drawn people against their truth file.")
+        Path | None,
+        typer.Option("--truth", help="Also check a corpus of drawn people against their truth file."),
     ] = None,
 ) -> None:
     """Phase 5: check shards, manifests, indexes and the ledger again, from the bytes."""
@@ -179,7 +196,8 @@ def stats(corpus: At, as_json: Annotated[bool, typer.Option("--json", help="As J
 
 @app.command()
 def report(
-    corpus: At, to: Annotated[str | None, typer.Option("--to", help="HTML file; default CORPUS/report.html.")] = None
+    corpus: At,
+    to: Annotated[str | None, typer.Option("--to", help="HTML file; default CORPUS/report.html.")] = None,
 ) -> None:
     """Write one self-contained HTML page: funnel, pictures, duplicates, histograms."""
     _report(_opened(corpus), to)
@@ -195,7 +213,9 @@ def _report(corpus: Corpus, to: str | None = None) -> None:
 def inspect(
     corpus: At,
     what: Annotated[str, typer.Argument(help="Id of an input (SOURCE/MEMBER) or a sample key.")],
-    save: Annotated[Path | None, typer.Option("--save", help="Write source, face and crop side by side (PNG).")] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write source, face and crop side by side (PNG).")
+    ] = None,
 ) -> None:
     """Show everything known about one input: its verdict, its face, its duplicates."""
     from facecorpus.report import inspect_record
@@ -225,8 +245,12 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show one recipe's v
 
 @app.command()
 def weights(
-    name: Annotated[str | None, typer.Argument(help="Detector whose weights to obtain; none: list them.")] = None,
-    file: Annotated[str | None, typer.Option("--weights", help="Check this file instead of obtaining one.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Detector whose weights to obtain; none: list them.")
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--weights", help="Check this file instead of obtaining one.")
+    ] = None,
 ) -> None:
     """Obtain and check the detector weights, or list them."""
     from facecorpus.faces.weights import list_weights, weights_path
@@ -235,13 +259,16 @@ def weights(
         typer.echo(str(weights_path(name, file)))
         return
     for entry in list_weights():
-        typer.echo(f"{entry.name:26s} {entry.licence:8s} {entry.path or 'not on this machine yet'}\n    {entry.origin}")
+        typer.echo(f"{entry.name:26s} {entry.licence:8s} {entry.path or 'not on this machine yet'}")
+        typer.echo(f"    {entry.origin}")
 
 
 @app.command()
 def synth(
     out: Annotated[Path, typer.Option("--out", help="Folder to write the drawn data sets into.")],
-    sources: Annotated[str | None, typer.Option("--sources", help="Comma-separated; default: all of them.")] = None,
+    sources: Annotated[
+        str | None, typer.Option("--sources", help="Comma-separated; default: all of them.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other people.")] = 0,
     preset: Annotated[str, typer.Option("--preset", help="sample (about 1,500 images) or tiny.")] = "sample",
     workers: Workers = None,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one sentence that names the file, field or option and the remedy.
+    """Something the user can mend. The message is one sentence that names the file, field or option and the
+    remedy.
 
     The command line prints the message alone (a traceback only with `--debug`) and exits with `exit_code`.
     """

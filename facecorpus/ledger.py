@@ -2,8 +2,8 @@
 
     inputs = kept + rejected + duplicate + failed        for each source, by reason
 
-A recipe that keeps every face of a picture makes several rows of one input; the input then counts once, in the best
-state any of its faces reached (kept, then duplicate, rejected, failed).
+A recipe that keeps every face of a picture makes several rows of one input; the input then counts once, in
+the best state any of its faces reached (kept, then duplicate, rejected, failed).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class SourceLedger:
 def input_id(record_id: str) -> str:
     """Id of the input a record was made from: the id without the `#N` of a further face.
 
-    Only a final `#` and digits are cut; a file whose own name ends so is told apart because the record keeps its
-    `face_index` (see `close`).
+    Only a final `#` and digits are cut; a file whose own name ends so is told apart because the record keeps
+    its `face_index` (see `close`).
     """
     head, mark, tail = record_id.rpartition("#")
     return head if mark and tail.isdigit() else record_id
@@ -58,7 +58,9 @@ def close(inventory_counts: dict[str, int], selection: pa.Table) -> dict[str, So
     ids = selection["id"].to_pylist()
     faces = selection["face_index"].to_pylist()
     if any(face > 0 for face in faces):
-        inputs = np.array([input_id(i) if face > 0 else i for i, face in zip(ids, faces, strict=True)], dtype=object)
+        inputs = np.array(
+            [input_id(i) if face > 0 else i for i, face in zip(ids, faces, strict=True)], dtype=object
+        )
         order = np.lexsort((states, inputs.astype(str)))
         first = np.ones(len(order), dtype=bool)
         first[1:] = inputs[order][1:] != inputs[order][:-1]
@@ -73,5 +75,7 @@ def close(inventory_counts: dict[str, int], selection: pa.Table) -> dict[str, So
         ledger = ledgers.setdefault(group["source"], SourceLedger(group["source"], 0))
         ledger.states[group["state"]] += group["count_all"]
         if group["state"] != State.KEPT:
-            ledger.reasons[(group["state"], group["reason"] or group["duplicate_kind"] or "")] += group["count_all"]
+            ledger.reasons[(group["state"], group["reason"] or group["duplicate_kind"] or "")] += group[
+                "count_all"
+            ]
     return ledgers

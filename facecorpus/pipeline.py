@@ -2,8 +2,8 @@
 
     inventory -> score -> select -> materialise -> verify
 
-Whatever is done already, with the same recipe and inputs, is left as it is; so the same command after a kill, a full
-disk or a changed file does only what is missing.
+Whatever is done already, with the same recipe and inputs, is left as it is; so the same command after a kill,
+a full disk or a changed file does only what is missing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Built:
 
 
 def choose_detector(recipe: CorpusRecipe, device: str) -> str:
-    """The detector's name with `auto` resolved: ResNet-50 where there is a GPU and torch, MobileNet-0.25 elsewhere."""
+    """The detector's name with `auto` resolved: ResNet-50 where there is a GPU and torch, MobileNet-0.25
+    elsewhere."""
     if recipe.detector != "auto":
         return recipe.detector
     gpu = device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())
@@ -75,7 +76,9 @@ def prepare(
     names = [source.name for source in opened]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"--sources has two called {name}; give one a name of its own, as in {name}2=ADAPTER:PATH")
+            raise UserError(
+                f"--sources has two called {name}; give one a name of its own, as in {name}2=ADAPTER:PATH"
+            )
     specs = tuple(SourceSpec(s.name, s.adapter, s.location) for s in opened)
     corpus = Corpus(out, recipe, specs, choose_detector(recipe, device), "none", weights, device)
     if corpus.detector == "none":
@@ -94,21 +97,31 @@ def check_build(corpus: Corpus) -> None:
     found = make_detector(corpus.model(), weights=corpus.weights, device=corpus.device).build
     if found != corpus.detector_build:
         raise UserError(
-            f"{corpus.out} was begun with detector build {corpus.detector_build}, here it is {found}; use the same "
-            "--device and --weights, or run 'facecorpus build --rebuild'"
+            f"{corpus.out} was begun with detector build {corpus.detector_build}, here it is {found}; use "
+            "the same --device and --weights, or run 'facecorpus build --rebuild'"
         )
 
 
 def run_phase(
-    corpus: Corpus, phase: Phase, workers: int, label: str, unit: str, *, again: Callable[[Unit], bool] | None = None
+    corpus: Corpus,
+    phase: Phase,
+    workers: int,
+    label: str,
+    unit: str,
+    *,
+    again: Callable[[Unit], bool] | None = None,
 ) -> list[Unit]:
-    """Run the units of a phase that are not done, or that `again` wants done again; returns the whole plan."""
+    """Run the units of a phase that are not done, or that `again` wants done again; returns the whole
+    plan."""
     plan = phase.plan(corpus)
     missing = [u for u in plan if not units.is_done(corpus.out, u) or (again is not None and again(u))]
     stale = [u for u in missing if units.read_mark(corpus.out, phase.name, u.name) is not None]
     dropped = units.discard(corpus.out, phase.name, {u.name for u in plan})
     if stale or dropped:
-        say(f"{label}: {len(stale)} parts are out of date and done again, {len(dropped)} no longer needed and removed")
+        say(
+            f"{label}: {len(stale)} parts are out of date and done again, "
+            f"{len(dropped)} are no longer needed and removed"
+        )
     done = sum(u.size for u in plan) - sum(u.size for u in missing)
     if missing:
         with Progress(label, sum(u.size for u in plan), unit, done) as progress:
@@ -131,7 +144,8 @@ def run_inventory(corpus: Corpus, workers: int) -> None:
 
 
 def run_score(corpus: Corpus, workers: int) -> None:
-    """Score every input that has no up-to-date row; inputs that could not be read last time are tried again."""
+    """Score every input that has no up-to-date row; inputs that could not be read last time are tried
+    again."""
 
     def unreadable(unit: Unit) -> bool:
         mark = units.read_mark(corpus.out, score.PHASE, unit.name)
@@ -169,8 +183,8 @@ def run_verify(corpus: Corpus, workers: int) -> dict[str, SourceLedger]:
     if faults:
         listed = "\n  ".join(faults[:10]) + (f"\n  and {len(faults) - 10} more" if len(faults) > 10 else "")
         raise UserError(
-            f"{corpus.out} is not what it claims to be, {len(faults)} faults; delete the files named and build again:\n"
-            f"  {listed}"
+            f"{corpus.out} is not what it claims to be, {len(faults)} faults; delete the files named and "
+            f"build again:\n  {listed}"
         )
     verify.publish(corpus, shards, ledgers)
     return ledgers
@@ -190,7 +204,9 @@ def build(corpus: Corpus, workers: int) -> Built:
     storage.clean_asides(corpus.out)  # of processes that were still dying when this one began
     samples = sum(table["samples"].to_pylist())
     if samples == 0:
-        reasons = sum((entry.reasons for entry in ledgers.values()), start=type(next(iter(ledgers.values())).reasons)())
+        reasons = sum(
+            (entry.reasons for entry in ledgers.values()), start=type(next(iter(ledgers.values())).reasons)()
+        )
         common = ", ".join(f"{count} {reason}" for (_, reason), count in reasons.most_common(3))
         raise UserError(
             f"none of the {sum(e.inputs for e in ledgers.values())} inputs was kept ({common}); "

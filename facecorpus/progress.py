@@ -27,7 +27,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
         if self.bar is not None:
             self.bar.close()
         elif kind is None and self.total > self.first:
@@ -45,9 +47,8 @@ class Progress:
         self.last = now
         seconds = max(now - self.start, 1e-9)
         rate = (self.done - self.first) / seconds
-        left = f", {(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
-        print(
-            f"{self.label}: {self.done:,} of {self.total:,} {self.unit} in {seconds:.1f} s, {rate:,.0f}/s{left}",
-            file=sys.stderr,
-            flush=True,
+        left = (
+            f", {(self.total - self.done) / rate:.0f} s left" if rate > 0 and self.done < self.total else ""
         )
+        counted = f"{self.label}: {self.done:,} of {self.total:,} {self.unit}"
+        print(f"{counted} in {seconds:.1f} s, {rate:,.0f}/s{left}", file=sys.stderr, flush=True)

@@ -1,7 +1,8 @@
 """Named corpus recipes: which sources, which rules, which crop, how duplicates and shards are made.
 
-A recipe is plain data. Its values are stored with the corpus and are part of every unit's digest, so a changed
-recipe is noticed. `override` changes single values (`--set limits.min_side_px=100`); unknown names are refused.
+A recipe is plain data. Its values are stored with the corpus and are part of every unit's digest, so a
+changed recipe is noticed. `override` changes single values (`--set limits.min_side_px=100`); unknown names
+are refused.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class CorpusRecipe:
     sources: tuple[str, ...] = ()
     """Sources to build from when `--sources` is not given."""
     detector: Detector = "auto"
-    """Face detector; `auto` is RetinaFace with ResNet-50 on a GPU and with MobileNet-0.25 without one; `given` takes the
-    source's own landmarks where the MobileNet detector confirms them; `none` looks for no face."""
+    """Face detector; `auto` is RetinaFace with ResNet-50 on a GPU and with MobileNet-0.25 without one;
+    `given` takes the source's own landmarks where the MobileNet detector confirms them; `none` looks for no
+    face."""
     pyramid_px: tuple[int, ...] = (160, 320, 640)
     """Longer sides at which the detector looks, smallest first; it climbs only when unsure."""
     last_look_px: int | None = 1280
-    """Where no face was found, decode finer and look once more at this size: small faces in large photographs."""
+    """Where no face was found, decode finer and look once more at this size: small faces in large
+    photographs."""
     limits: Limits = field(default_factory=Limits)
     """Filters on the header, the pixels and the faces."""
     align: Align = "similarity"
@@ -64,7 +67,8 @@ class CorpusRecipe:
     seed: int = 0
     """Key of the shuffle across sources."""
     sidecar_json: bool = False
-    """Also write KEY.json (1 KB a sample) into the shards; everything in it is in the Parquet beside the shard."""
+    """Also write KEY.json (1 KB a sample) into the shards; everything in it is in the Parquet beside the
+    shard."""
 
     def __post_init__(self) -> None:
         positive = ("size_px", "samples_per_shard", "inputs_per_unit")
@@ -79,7 +83,9 @@ class CorpusRecipe:
                 "set align=none or choose a detector"
             )
         if not self.pyramid_px or list(self.pyramid_px) != sorted(set(self.pyramid_px)):
-            raise UserError(f"recipe value pyramid_px is {self.pyramid_px}; give rising side lengths in pixels")
+            raise UserError(
+                f"recipe value pyramid_px is {self.pyramid_px}; give rising side lengths in pixels"
+            )
         if not 0 <= self.seed < 1 << 64:
             raise UserError(f"recipe value seed is {self.seed}; give a whole number from 0 to 2^64 - 1")
 
@@ -89,7 +95,13 @@ def sample() -> CorpusRecipe:
     return CorpusRecipe(
         name="sample",
         about="Small shards of one-face pictures, aligned by five points: for trying the tool.",
-        sources=("celeba", "vggface2", "casia_webface", "casia_webface_rec=casia_webface:casia_webface_rec", "folder"),
+        sources=(
+            "celeba",
+            "vggface2",
+            "casia_webface",
+            "casia_webface_rec=casia_webface:casia_webface_rec",
+            "folder",
+        ),
         limits=Limits(faces="one"),
         samples_per_shard=500,
         inputs_per_unit=250,
@@ -113,17 +125,18 @@ def face9m() -> CorpusRecipe:
     """Face9M as the paper describes it (section 3.1), with the alignment and dedup it does not describe."""
     return CorpusRecipe(
         name="face9m",
-        about="The eight sources of the paper, aspect ratio above 1.5 dropped, aligned, 224 px, duplicates removed.",
+        about="The paper's eight sources, aspect ratio above 1.5 dropped, aligned, 224 px, no duplicates.",
         sources=FACE9M_SOURCES,
         limits=Limits(faces="main"),
     )
 
 
 def face9m_script() -> CorpusRecipe:
-    """What the released script does: sides below 224 px and ratios above 1.5 dropped, a plain resize, JPEG q75 4:2:0."""
+    """What the released script does: sides below 224 px and ratios above 1.5 dropped, a plain resize, JPEG
+    q75 4:2:0."""
     return CorpusRecipe(
         name="face9m-script",
-        about="What the released script does: short sides under 224 px dropped, plain resize, JPEG q75, no dedup.",
+        about="What the released script does: sides under 224 px dropped, plain resize, JPEG q75, no dedup.",
         sources=FACE9M_SOURCES,
         detector="none",
         limits=Limits(min_side_px=224),

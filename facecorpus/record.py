@@ -1,11 +1,12 @@
 """The one type that crosses every stage of the corpus pipeline.
 
-A `Record` is one input (an image in a source), or one face of it where the recipe keeps every face. `inventory`
-fills the first group of fields, `score` the second, `select` the third, `materialise` the last; each stage writes
-the fields it knows to Parquet (see `schema.py` for the columns) and leaves the others alone.
+A `Record` is one input (an image in a source), or one face of it where the recipe keeps every face.
+`inventory` fills the first group of fields, `score` the second, `select` the third, `materialise` the last;
+each stage writes the fields it knows to Parquet (see `schema.py` for the columns) and leaves the others
+alone.
 
-Coordinates are pixels of the upright source image (after EXIF orientation) at full resolution, with the centre of
-the top-left pixel at (0, 0), x to the right, y down. "Left eye" is the eye at image-left.
+Coordinates are pixels of the upright source image (after EXIF orientation) at full resolution, with the
+centre of the top-left pixel at (0, 0), x to the right, y down. "Left eye" is the eye at image-left.
 """
 
 from __future__ import annotations
@@ -63,17 +64,19 @@ class Reason(StrEnum):
 class Record:
     """One input, or one of its faces, and everything known about it."""
 
-    # -- inventory ---------------------------------------------------------------------------------------------
+    # -- inventory ---------------------------------------------------------------------------------------
     id: str
     """Stable and unique: `SOURCE/MEMBER` (POSIX path), plus `#N` for face N of an input where N > 0."""
     source: str
     """Name of the source in this build."""
     container: str
-    """File or folder that holds the input, relative to the source's location ("" when it is the location itself)."""
+    """File or folder that holds the input, relative to the source's location ("" when it is the location
+    itself)."""
     member: str
     """Path inside the container (a RecordIO key for `.rec`)."""
     offset: int = -1
-    """Byte offset of the payload in the uncompressed container; -1 where the container is addressed by name."""
+    """Byte offset of the payload in the uncompressed container; -1 where the container is addressed by
+    name."""
     bytes: int = 0
     """Size of the encoded input in bytes."""
     identity: str | None = None
@@ -85,9 +88,10 @@ class Record:
     given_box_xyxy_px: tuple[float, float, float, float] | None = None
     """The source's own face box."""
     given_points_px: tuple[float, ...] | None = None
-    """The source's own landmarks: x, y of left eye, right eye, nose tip, left and right mouth corner (10 numbers)."""
+    """The source's own landmarks: x, y of left eye, right eye, nose tip, left and right mouth corner (10
+    numbers)."""
 
-    # -- score -------------------------------------------------------------------------------------------------
+    # -- score -------------------------------------------------------------------------------------------
     face_index: int = 0
     """Which face of the input, by decreasing prominence."""
     state: State = State.CANDIDATE
@@ -97,7 +101,8 @@ class Record:
     sha256: str | None = None
     """SHA-256 of the encoded input, hexadecimal."""
     pixel_hash: str | None = None
-    """BLAKE2b-128 of the decoded RGB pixels and their shape, hexadecimal (equal for lossless re-encodings)."""
+    """BLAKE2b-128 of the decoded RGB pixels and their shape, hexadecimal (equal for lossless
+    re-encodings)."""
     image_format: str | None = None
     """What the bytes are ("jpeg", "png", ...), whatever the name says."""
     width_px: int | None = None
@@ -116,8 +121,8 @@ class Record:
     yaw_deg: float | None = None
     pitch_deg: float | None = None
     roll_deg: float | None = None
-    """Head pose estimated from the five points; positive yaw turns the nose to image-right, positive pitch up, positive
-    roll clockwise in the image."""
+    """Head pose estimated from the five points; positive yaw turns the nose to image-right, positive pitch
+    up, positive roll clockwise in the image."""
     brightness: float | None = None
     """Mean luma of the crop, 0 to 255."""
     sharpness: float | None = None
@@ -140,7 +145,7 @@ class Record:
     crop_bytes: int | None = None
     crop_sha256: str | None = None
 
-    # -- select ------------------------------------------------------------------------------------------------
+    # -- select ------------------------------------------------------------------------------------------
     key: str | None = None
     """Sample key in the shards: 16 hexadecimal digits of a hash of `id`."""
     cluster: str | None = None
@@ -159,7 +164,9 @@ _NAMES = tuple(field.name for field in dataclasses.fields(Record))
 def to_table(records: Iterable[Record], schema: pa.Schema) -> pa.Table:
     """The records as a table with exactly the columns of `schema`, each of them a field of `Record`."""
     rows = list(records)
-    columns = [pa.array([getattr(row, name) for row in rows], schema.field(name).type) for name in schema.names]
+    columns = [
+        pa.array([getattr(row, name) for row in rows], schema.field(name).type) for name in schema.names
+    ]
     return pa.Table.from_arrays(columns, schema=schema)
 
 

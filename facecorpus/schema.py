@@ -1,13 +1,14 @@
-"""The disk contract: what a built corpus looks like to whoever reads it. `fautrain` imports nothing else from here.
+"""The disk contract: what a built corpus looks like to whoever reads it. `fautrain` imports nothing else from
+here.
 
     OUT/corpus.json                      recipe, sources, detector and library versions
     OUT/inventory/SOURCE.parquet         INVENTORY: every input exactly once
     OUT/scores/SOURCE/part-00000.parquet SCORES: one row per input (or per face), kept or not, with the reason
     OUT/staged/SOURCE/part-00000.crops   the encoded crops of that part, end to end
     OUT/selection.parquet                SELECTION: exactly one terminal state per row
-    OUT/shards/NAME-000000.tar           USTAR, KEY.jpg (and KEY.json where the recipe asks), readable by webdataset
-    OUT/shards/NAME-000000.tar.idx       little-endian uint64 byte offsets of the samples, and of the end of the last
-    OUT/shards/NAME-000000.parquet       MANIFEST: one row per sample, in tar order
+    OUT/shards/NAME-000000.tar           USTAR, KEY.jpg (and KEY.json where the recipe asks), readable by
+    webdataset OUT/shards/NAME-000000.tar.idx       little-endian uint64 byte offsets of the samples, and of
+    the end of the last OUT/shards/NAME-000000.parquet       MANIFEST: one row per sample, in tar order
     OUT/shards.parquet                   SHARDS: one row per shard, with its SHA-256
     OUT/done/PHASE/UNIT.json             a finished unit of work: its digest and the hashes of what it wrote
 
@@ -106,7 +107,8 @@ SELECTION = pa.schema(
 )
 """`unit` and `row` say where the record's SCORES row is; `shard` where its sample is (null unless kept)."""
 MANIFEST = pa.schema([("key", pa.string()), *_FOUND, ("face_index", pa.int16()), *_MEASURED, *_PLACED])
-"""`sample_offset`: first tar header of the sample; `jpg_offset`, `jpg_bytes`: the JPEG itself, for picking."""
+"""`sample_offset`: first tar header of the sample; `jpg_offset`, `jpg_bytes`: the JPEG itself, for
+picking."""
 SHARDS = pa.schema(
     [
         ("shard", pa.string()),

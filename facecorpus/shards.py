@@ -1,8 +1,9 @@
 """WebDataset shards, byte for byte the same every time: the writer, the index and a picking reader.
 
-Plain USTAR (POSIX.1-1988): no PAX or GNU records, mtime 0, owner 0, mode 0444, members of a sample adjacent and
-sorted, two zero blocks at the end and no further padding. `tarfile` and stock `webdataset` read them; the headers
-are built here because `tarfile` pads files to 10 KiB records and is slower by the cost of its `TarInfo` objects.
+Plain USTAR (POSIX.1-1988): no PAX or GNU records, mtime 0, owner 0, mode 0444, members of a sample adjacent
+and sorted, two zero blocks at the end and no further padding. `tarfile` and stock `webdataset` read them; the
+headers are built here because `tarfile` pads files to 10 KiB records and is slower by the cost of its
+`TarInfo` objects.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ _KEY = re.compile(r"[A-Za-z0-9_\-]{1,90}")
 
 
 def sample_key(record_id: str) -> str:
-    """Key of the sample made from a record: 16 hexadecimal digits of BLAKE2b(id), so free of dots and paths."""
+    """Key of the sample made from a record: 16 hexadecimal digits of BLAKE2b(id), so free of dots and
+    paths."""
     return hashlib.blake2b(record_id.encode(), digest_size=schema.KEY_DIGITS // 2).hexdigest()
 
 
 def shuffle_order(key: str, seed: int) -> bytes:
-    """Sort key that shuffles samples across sources: BLAKE2b of the sample key, keyed with the recipe's seed."""
+    """Sort key that shuffles samples across sources: BLAKE2b of the sample key, keyed with the recipe's
+    seed."""
     return hashlib.blake2b(key.encode(), digest_size=8, key=seed.to_bytes(8, "big")).digest()
 
 
@@ -39,14 +42,26 @@ def member_header(name: str, size: int) -> bytes:
     """The 512-byte USTAR header of a regular file.
 
     Raises:
-        ValueError: the name has more than 100 bytes or the size 8 GiB or more (neither fits without extensions).
+        ValueError: the name has more than 100 bytes or the size 8 GiB or more (neither fits without
+        extensions).
     """
     encoded = name.encode("ascii")
     if len(encoded) > 100 or not 0 <= size < 8 << 30:
         raise ValueError(f"{name} with {size} bytes does not fit a USTAR header")
     head = bytearray(BLOCK)
-    struct.pack_into("100s8s8s8s12s12s8s1s", head, 0, encoded, b"0000444\0", b"0000000\0", b"0000000\0",
-                     b"%011o\0" % size, b"00000000000\0", b" " * 8, b"0")  # fmt: skip
+    struct.pack_into(
+        "100s8s8s8s12s12s8s1s",
+        head,
+        0,
+        encoded,
+        b"0000444\0",
+        b"0000000\0",
+        b"0000000\0",
+        b"%011o\0" % size,
+        b"00000000000\0",
+        b" " * 8,
+        b"0",
+    )
     head[257:265] = b"ustar\x0000"
     head[148:156] = b"%06o\0 " % sum(head)
     return bytes(head)
@@ -90,7 +105,8 @@ class ShardWriter:
         return placed
 
     def finish(self) -> bytes:
-        """Write the end-of-archive mark; returns the index: uint64 little-endian sample offsets, then their end."""
+        """Write the end-of-archive mark; returns the index: uint64 little-endian sample offsets, then their
+        end."""
         index = struct.pack(f"<{len(self.placed) + 1}Q", *(p.sample_offset for p in self.placed), self.offset)
         self._write(bytes(2 * BLOCK))
         return index
@@ -105,7 +121,8 @@ def parse_members(data: bytes | memoryview) -> Iterable[tuple[str, int, int]]:
     """(name, payload offset, size) of every member of a tar written here, checking each header.
 
     Raises:
-        ValueError: a header is not what the writer would have written, or the end mark is missing or not last.
+        ValueError: a header is not what the writer would have written, or the end mark is missing or not
+        last.
     """
     offset = 0
     while offset + 2 * BLOCK < len(data):

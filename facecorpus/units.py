@@ -1,9 +1,9 @@
 """Units of work: planned up front, done once, and never mixed with what another recipe or input made.
 
-A unit writes its outputs aside, renames them into place and then publishes a done mark that holds the unit's digest
-and the size and SHA-256 of each output. A unit is complete when its mark carries the digest that the plan asks for
-and its outputs are there; anything else (killed half-way, another recipe, a changed input, a deleted file) is run
-again from the start. Coordination needs only the output store.
+A unit writes its outputs aside, renames them into place and then publishes a done mark that holds the unit's
+digest and the size and SHA-256 of each output. A unit is complete when its mark carries the digest that the
+plan asks for and its outputs are there; anything else (killed half-way, another recipe, a changed input, a
+deleted file) is run again from the start. Coordination needs only the output store.
 """
 
 from __future__ import annotations

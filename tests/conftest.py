@@ -1,4 +1,5 @@
-"""Shared fixtures: the real photographs where this machine has them, drawn data sets, and a corpus built from them."""
+"""Shared fixtures: the real photographs where this machine has them, drawn data sets, and a corpus built from
+them."""
 
 from __future__ import annotations
 
@@ -44,14 +45,30 @@ def run(*arguments: str, check: bool = True, **options: object) -> subprocess.Co
     """Run `facecorpus ...` in a process of its own; with `check`, fail with its words unless it exits 0."""
     done = subprocess.run(command(*arguments), capture_output=True, text=True, **options)  # type: ignore[call-overload]
     if check and done.returncode != 0:
-        pytest.fail(f"facecorpus {' '.join(arguments)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        pytest.fail(
+            f"facecorpus {' '.join(arguments)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        )
     return done
 
 
 def build_arguments(root: Path, out: Path, workers: int = 1, more: Sequence[str] = ()) -> list[str]:
     """Arguments that build the drawn corpus in small units."""
-    return ["build", "--root", str(root), "--out", str(out), "--sources", SOURCES, "--recipe", "sample",
-            "--workers", str(workers), "--no-report", *SMALL_UNITS, *more]  # fmt: skip
+    return [
+        "build",
+        "--root",
+        str(root),
+        "--out",
+        str(out),
+        "--sources",
+        SOURCES,
+        "--recipe",
+        "sample",
+        "--workers",
+        str(workers),
+        "--no-report",
+        *SMALL_UNITS,
+        *more,
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +80,14 @@ def corpus(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tree(out: Path) -> dict[str, str]:
-    """SHA-256 of every file whose bytes the project promises to be the same: shards, indexes, manifests, tables."""
-    promised = [*out.glob("shards/*"), *out.glob("*.parquet"), *out.glob("inventory/*.parquet"), *out.glob("verified.json"),
-                *out.glob("scores/**/*.parquet"), *out.glob("staged/**/*.crops")]  # fmt: skip
+    """SHA-256 of every file whose bytes the project promises to be the same: shards, indexes, manifests,
+    tables."""
+    promised = [
+        *out.glob("shards/*"),
+        *out.glob("*.parquet"),
+        *out.glob("inventory/*.parquet"),
+        *out.glob("verified.json"),
+        *out.glob("scores/**/*.parquet"),
+        *out.glob("staged/**/*.crops"),
+    ]
     return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(promised)}

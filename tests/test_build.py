@@ -42,13 +42,17 @@ def test_verify_checks_the_truth_too(drawn: Path, corpus: Path) -> None:
     assert "became what" in run("verify", str(corpus), "--truth", str(drawn / "truth.jsonl")).stdout
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves shards open
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # webdataset leaves shards open
 def test_stock_webdataset_reads_every_sample(corpus: Path) -> None:
     shards = sorted(str(path) for path in corpus.glob("shards/*.tar"))
     read = {}
     for sample in wds.WebDataset(shards, shardshuffle=False):
         read[sample["__key__"]] = np.asarray(Image.open(io.BytesIO(sample["jpg"])))
-    manifest = [row for path in sorted(corpus.glob("shards/*.parquet")) for row in pq.read_table(path).to_pylist()]
+    manifest = [
+        row for path in sorted(corpus.glob("shards/*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
     assert sorted(read) == sorted(row["key"] for row in manifest)
     kept = [i for i, (state, _, _) in outcomes(corpus).items() if state == State.KEPT]
     assert sorted(row["id"] for row in manifest) == sorted(kept)
@@ -76,7 +80,9 @@ def test_tables_have_the_promised_columns(corpus: Path) -> None:
 
 
 def test_sources_are_mixed_within_shards(corpus: Path) -> None:
-    sources = [set(pq.read_table(path)["source"].to_pylist()) for path in sorted(corpus.glob("shards/*.parquet"))]
+    sources = [
+        set(pq.read_table(path)["source"].to_pylist()) for path in sorted(corpus.glob("shards/*.parquet"))
+    ]
     assert len(sources) > 1
     assert np.mean([len(found) for found in sources]) > 2
 
@@ -101,7 +107,8 @@ def test_the_phases_one_by_one_give_the_same_bytes(drawn: Path, corpus: Path, tm
 
 
 def kill_and_resume(drawn: Path, out: Path, after_s: float) -> bool:
-    """Start a build, SIGKILL its whole process group after a while, and finish it; whether the kill came in time."""
+    """Start a build, SIGKILL its whole process group after a while, and finish it; whether the kill came in
+    time."""
     arguments = build_arguments(drawn, out, workers=2)
     process = subprocess.Popen(
         command(*arguments), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -122,7 +129,7 @@ def duration(drawn: Path, out: Path) -> float:
 
 
 def test_kill_and_resume(drawn: Path, corpus: Path, tmp_path: Path) -> None:
-    # Two kills: one when the first part has been scored, whatever the machine's speed, and one at the first shard.
+    # Two kills, whatever the machine's speed: when the first part has been scored and at the first shard.
     for number, sign in enumerate(("done/score", "done/materialise")):
         out = tmp_path / str(number)
         arguments = build_arguments(drawn, out, workers=2)
@@ -183,7 +190,9 @@ def test_a_changed_input_file_is_noticed(drawn: Path, corpus: Path, tmp_path: Pa
     shutil.copytree(drawn, root)
     run(*build_arguments(root, out))
     before = outcomes(out)
-    changed = next(i for i, (state, _, _) in before.items() if state == State.KEPT and i.startswith("folder/"))
+    changed = next(
+        i for i, (state, _, _) in before.items() if state == State.KEPT and i.startswith("folder/")
+    )
     path = root / changed
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -219,19 +228,25 @@ def test_an_input_that_cannot_be_read_is_in_the_ledger_and_tried_again(drawn: Pa
     victim.rename(aside)
     run("score", str(out))
     aside.rename(victim)
-    rows = [row for path in (out / "scores/folder").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    rows = [
+        row for path in (out / "scores/folder").glob("*.parquet") for row in pq.read_table(path).to_pylist()
+    ]
     (row,) = [row for row in rows if row["id"] == f"folder/{victim.relative_to(root / 'folder')}"]
     assert (row["state"], row["reason"]) == ("failed", "unreadable")
     assert victim.read_bytes() == data
     run("score", str(out))
-    rows = [row for path in (out / "scores/folder").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    rows = [
+        row for path in (out / "scores/folder").glob("*.parquet") for row in pq.read_table(path).to_pylist()
+    ]
     assert not [row for row in rows if row["reason"] == "unreadable"]
 
 
 def test_a_full_disk_stops_with_a_sentence_and_resumes(drawn: Path, corpus: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True
+    ).returncode:
         pytest.skip("mounting a small tmpfs needs rights that this process does not have")
     try:
         full = run(*build_arguments(drawn, disk / "out"), check=False)

@@ -11,8 +11,21 @@ from pathlib import Path
 import pytest
 from conftest import build_arguments, run, tree
 
-COMMANDS = ("build", "inventory", "score", "select", "materialise", "verify", "stats", "report", "inspect", "sources",
-            "recipes", "weights", "synth")  # fmt: skip
+COMMANDS = (
+    "build",
+    "inventory",
+    "score",
+    "select",
+    "materialise",
+    "verify",
+    "stats",
+    "report",
+    "inspect",
+    "sources",
+    "recipes",
+    "weights",
+    "synth",
+)
 
 
 def refused(*arguments: str) -> str:
@@ -34,7 +47,8 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     code = (
         "import sys\nfrom facecorpus.cli import app\n"
         f"try: app([{command!r}, '--help'])\nexcept SystemExit: pass\n"
-        "print(sorted(m for m in ('torch', 'cv2', 'numpy', 'pyarrow', 'numba', 'onnxruntime') if m in sys.modules))"
+        "heavy = ('torch', 'cv2', 'numpy', 'pyarrow', 'numba', 'onnxruntime')\n"
+        "print(sorted(m for m in heavy if m in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -57,7 +71,9 @@ def test_unknown_source_is_named_with_the_nearest(drawn: Path, tmp_path: Path) -
 
 def test_missing_root_and_missing_source_say_what_was_looked_for(drawn: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "o")
-    assert "nowhere" in refused("build", "--root", str(tmp_path / "nowhere"), "--out", out, "--sources", "celeba")
+    assert "nowhere" in refused(
+        "build", "--root", str(tmp_path / "nowhere"), "--out", out, "--sources", "celeba"
+    )
     (tmp_path / "empty").mkdir()
     said = refused("build", "--root", str(tmp_path / "empty"), "--out", out, "--sources", "celeba")
     assert "celeba" in said and "img_align_celeba" in said
@@ -136,7 +152,9 @@ def test_no_write_permission(drawn: Path, tmp_path: Path) -> None:
     # Root writes everywhere, so a read-only file system stands in for missing rights.
     place = tmp_path / "readonly"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(place)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(place)], capture_output=True
+    ).returncode:
         place.chmod(0o500)
         if subprocess.run(["touch", str(place / "x")], capture_output=True).returncode == 0:
             pytest.skip("this process may write everywhere and may not mount")
@@ -162,7 +180,9 @@ def test_phases_out_of_order_name_the_one_to_run_first(drawn: Path, tmp_path: Pa
 
 
 def test_a_misspelt_setting_and_recipe(drawn: Path, tmp_path: Path) -> None:
-    assert "min_side_px" in refused(*build_arguments(drawn, tmp_path / "o", more=("--set", "limits.min_side=1")))
+    assert "min_side_px" in refused(
+        *build_arguments(drawn, tmp_path / "o", more=("--set", "limits.min_side=1"))
+    )
     said = refused("build", "--root", str(drawn), "--out", str(tmp_path / "o"), "--recipe", "face9")
     assert "face9m" in said
 

@@ -18,7 +18,9 @@ def table(rows: list[tuple[str, str, int, str, str | None]]) -> pa.Table:
     return pa.table(
         {
             **{name: [row[i] for row in rows] for i, name in enumerate(columns)},
-            "duplicate_kind": pa.array(["file" if row[3] == "duplicate" else None for row in rows], pa.string()),
+            "duplicate_kind": pa.array(
+                ["file" if row[3] == "duplicate" else None for row in rows], pa.string()
+            ),
         }
     )
 
@@ -67,7 +69,15 @@ def test_every_face_of_an_input_counts_once_in_its_best_state() -> None:
 
 def test_records_survive_the_table() -> None:
     record = Record(
-        id="s/m", source="s", container="", member="m", bytes=3, state=State.REJECTED, reason=Reason.NO_FACE,
-        points_px=tuple(float(i) for i in range(10)), image_hash=bytes(32), matrix=(1.0, 0.0, 0.5, 0.0, 1.0, 0.25),
-    )  # fmt: skip
+        id="s/m",
+        source="s",
+        container="",
+        member="m",
+        bytes=3,
+        state=State.REJECTED,
+        reason=Reason.NO_FACE,
+        points_px=tuple(float(i) for i in range(10)),
+        image_hash=bytes(32),
+        matrix=(1.0, 0.0, 0.5, 0.0, 1.0, 0.25),
+    )
     assert list(from_table(to_table([record], SCORES))) == [record]

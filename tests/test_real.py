@@ -24,14 +24,28 @@ from facecorpus.phases import inventory
 
 pytestmark = pytest.mark.real
 
-SOURCES = "lfw=archive:lfw160.tar,photos=archive:photos.tar,nonfaces=archive:nonfaces.tar,formats=archive:formats.tar"
+ARCHIVES = {"lfw": "lfw160.tar", "photos": "photos.tar", "nonfaces": "nonfaces.tar", "formats": "formats.tar"}
+SOURCES = ",".join(f"{name}=archive:{file}" for name, file in ARCHIVES.items())
 WORKER_LIMIT_MB = 1500
 
 
 def build(real: Path, out: Path, sources: str, *more: str) -> list[dict[str, Any]]:
     """Build, and return selection rows joined with their scores."""
-    run("build", "--root", str(real), "--out", str(out), "--sources", sources, "--recipe", "sample", "--no-report",
-        "--workers", "2", *more)  # fmt: skip
+    run(
+        "build",
+        "--root",
+        str(real),
+        "--out",
+        str(out),
+        "--sources",
+        sources,
+        "--recipe",
+        "sample",
+        "--no-report",
+        "--workers",
+        "2",
+        *more,
+    )
     scores = pa.concat_tables(pq.read_table(path) for path in sorted(out.glob("scores/**/*.parquet")))
     by_id = {row["id"]: row for row in scores.to_pylist()}
     return [{**by_id[row["id"]], **row} for row in pq.read_table(out / "selection.parquet").to_pylist()]
@@ -45,13 +59,24 @@ def built(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.fixture(scope="module")
 def derived(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """Rows of `formats/derived` by file name, every face kept, any shape, so that the manifest's words apply."""
+    """Rows of `formats/derived` by file name, every face kept, any shape, so that the manifest's words
+    apply."""
     out = tmp_path_factory.mktemp("formats") / "out"
     rows = build(
-        real_data, out, "formats=archive:formats.tar", "--set", "limits.faces=all", "--set",
-        "limits.max_aspect_ratio=null", "--set", "limits.min_side_px=1", "--set", "limits.min_interocular_px=0",
-        "--set", "limits.max_padded=1",
-    )  # fmt: skip
+        real_data,
+        out,
+        "formats=archive:formats.tar",
+        "--set",
+        "limits.faces=all",
+        "--set",
+        "limits.max_aspect_ratio=null",
+        "--set",
+        "limits.min_side_px=1",
+        "--set",
+        "limits.min_interocular_px=0",
+        "--set",
+        "limits.max_padded=1",
+    )
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["member"].startswith("derived/"):
@@ -59,11 +84,13 @@ def derived(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return found
 
 
-def test_the_ledger_closes_for_every_source(built: tuple[Path, list[dict[str, Any]]], real_data: Path) -> None:
+def test_the_ledger_closes_for_every_source(
+    built: tuple[Path, list[dict[str, Any]]], real_data: Path
+) -> None:
     out, rows = built
     counts = inventory.counts(corpora.load(str(out)))
     for name, count in counts.items():
-        with tarfile.open(real_data / f"{name}{'160' if name == 'lfw' else ''}.tar") as tar:
+        with tarfile.open(real_data / ARCHIVES[name]) as tar:
             assert count == sum(member.isfile() for member in tar), name
     ledgers = close(counts, pq.read_table(out / "selection.parquet"))
     assert all(entry.closes for entry in ledgers.values())
@@ -80,10 +107,14 @@ def test_faces_are_kept_and_landscapes_are_not(built: tuple[Path, list[dict[str,
 
 def test_no_photograph_ends_in_an_error_of_ours(built: tuple[Path, list[dict[str, Any]]]) -> None:
     assert not [row["id"] for row in built[1] if row["reason"] in ("error", "unreadable")]
-    assert not [row["id"] for row in built[1] if row["source"] in ("lfw", "nonfaces") and row["state"] == "failed"]
+    assert not [
+        row["id"] for row in built[1] if row["source"] in ("lfw", "nonfaces") and row["state"] == "failed"
+    ]
 
 
-def test_every_odd_file_ends_as_its_manifest_says(derived: dict[str, list[dict[str, Any]]], real_data: Path) -> None:
+def test_every_odd_file_ends_as_its_manifest_says(
+    derived: dict[str, list[dict[str, Any]]], real_data: Path
+) -> None:
     with tarfile.open(real_data / "formats.tar") as tar:
         file = tar.extractfile("./derived/manifest.json")
         assert file is not None
@@ -103,13 +134,17 @@ def test_every_odd_file_ends_as_its_manifest_says(derived: dict[str, list[dict[s
             "corrupt": states == {"failed"} and reasons <= {"corrupt", "empty"},
             "reject": states == {"rejected"} and reasons == {"too_many_pixels"},
             "edge": len(rows) == 1 and states < {"kept", "duplicate", "failed"},
-        }.get(expect, usable and "duplicate" in expect or "identical" in expect)
+        }.get(expect, usable and ("duplicate" in expect or "identical" in expect))
         if not good:
-            wrong.append(f"{name}: expected {expect}, is {[(r['state'], r['reason'], r['detail']) for r in rows]}")
+            wrong.append(
+                f"{name}: expected {expect}, is {[(r['state'], r['reason'], r['detail']) for r in rows]}"
+            )
     assert not wrong, "\n".join(wrong)
 
 
-def test_byte_identical_and_recompressed_copies_are_duplicates(derived: dict[str, list[dict[str, Any]]]) -> None:
+def test_byte_identical_and_recompressed_copies_are_duplicates(
+    derived: dict[str, list[dict[str, Any]]],
+) -> None:
     same = ["rgb_baseline.jpg", "dup_bytes.jpg", "dup_exact.jpg", "rgb_progressive.jpg", "lossless.webp"]
     clusters = {derived[name][0]["cluster"] for name in same}
     assert len(clusters) == 1 and clusters != {None}
@@ -149,16 +184,22 @@ def test_exif_orientation_is_applied(derived: dict[str, list[dict[str, Any]]]) -
         assert abs(row["roll_deg"]) < 20
 
 
+PEAK = """
+import resource, runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_module("facecorpus", run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
 def peak_mb(arguments: list[str]) -> float:
     """Peak resident memory of the command, in MB."""
     measured = subprocess.run(
-        [sys.executable, "-c",
-         "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
-         "try: runpy.run_module('facecorpus', run_name='__main__')\n"
-         "except SystemExit as end: assert not end.code, end.code\n"
-         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)", "facecorpus", *arguments],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", PEAK, "facecorpus", *arguments], capture_output=True, text=True, check=True
+    )
     return int(measured.stdout.split()[-1]) / 1024
 
 
@@ -172,11 +213,26 @@ def test_a_worker_stays_small_and_a_bomb_costs_nothing(real_data: Path, tmp_path
             (bomb / Path(name).name).write_bytes(file.read())
 
     def build_arguments(root: Path, out: str, sources: str) -> list[str]:
-        return ["build", "--root", str(root), "--out", str(tmp_path / out), "--sources", sources, "--recipe", "sample",
-                "--workers", "1", "--no-report"]  # fmt: skip
+        return [
+            "build",
+            "--root",
+            str(root),
+            "--out",
+            str(tmp_path / out),
+            "--sources",
+            sources,
+            "--recipe",
+            "sample",
+            "--workers",
+            "1",
+            "--no-report",
+        ]
 
     with_bomb = peak_mb(build_arguments(bomb, "a", "f=folder:."))
     (bomb / "bomb_60000x60000.png").unlink()
     without = peak_mb(build_arguments(bomb, "b", "f=folder:."))
     assert with_bomb < without + 30
-    assert peak_mb(build_arguments(real_data, "c", "photos=archive:photos.tar,formats=archive:formats.tar")) < WORKER_LIMIT_MB
+    assert (
+        peak_mb(build_arguments(real_data, "c", "photos=archive:photos.tar,formats=archive:formats.tar"))
+        < WORKER_LIMIT_MB
+    )

@@ -19,9 +19,17 @@ def test_every_recipe_survives_json(name: str) -> None:
 def test_override_converts_by_the_annotation() -> None:
     changed = override(
         recipe("face9m"),
-        ["limits.min_side_px=100", "jpeg_chroma=420", "limits.max_aspect_ratio=null", "pyramid_px=160,320", "seed=7",
-         "dedup.image_radius=20", "limits.max_padded=1", "sources=celeba,lfw"],
-    )  # fmt: skip
+        [
+            "limits.min_side_px=100",
+            "jpeg_chroma=420",
+            "limits.max_aspect_ratio=null",
+            "pyramid_px=160,320",
+            "seed=7",
+            "dedup.image_radius=20",
+            "limits.max_padded=1",
+            "sources=celeba,lfw",
+        ],
+    )
     assert changed.limits.min_side_px == 100
     assert changed.jpeg_chroma == "420"
     assert changed.limits.max_aspect_ratio is None

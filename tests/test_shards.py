@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from facecorpus import schema, shards
 
 samples = st.lists(
-    st.tuples(st.text("abcdef0123456789", min_size=16, max_size=16), st.binary(max_size=1500), st.binary(max_size=40)),
+    st.tuples(
+        st.text("abcdef0123456789", min_size=16, max_size=16),
+        st.binary(max_size=1500),
+        st.binary(max_size=40),
+    ),
     max_size=8,
     unique_by=lambda sample: sample[0],
 )
@@ -63,16 +67,18 @@ def test_parse_members_agrees_with_tarfile(entries: list[tuple[str, bytes, bytes
 def test_parse_members_sees_damaged_headers_and_cuts(data: st.DataObject) -> None:
     whole, _, placed = write([("a" * 16, b"x" * 700, b"{}"), ("b" * 16, b"y" * 3, b"{}")])
     cut = data.draw(st.integers(0, len(whole) - 1))
-    with pytest.raises(ValueError, match="tar header|end-of-archive"):
+    with pytest.raises(ValueError, match=r"tar header|end-of-archive"):
         list(shards.parse_members(whole[:cut]))
     at = data.draw(st.sampled_from([p.sample_offset for p in placed])) + data.draw(st.integers(0, 511))
     broken = bytearray(whole)
     broken[at] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(ValueError, match="tar header|end-of-archive"):
+    with pytest.raises(ValueError, match=r"tar header|end-of-archive"):
         list(shards.parse_members(bytes(broken)))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves the shard's file open
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # it leaves the shard's file open
 def test_stock_webdataset_reads_the_samples(tmp_path: Path) -> None:
     entries = [(f"{i:016x}", bytes([i]) * 100, b"{}") for i in range(5)]
     path = tmp_path / schema.shard_name("test", 0)
@@ -94,5 +100,8 @@ def test_a_member_too_large_for_ustar_is_refused() -> None:
 
 def test_keys_and_order_are_stable_across_versions() -> None:
     # Pinned: shards already on a disk must keep their keys.
-    assert shards.sample_key("celeba/000001.jpg") == hashlib.blake2b(b"celeba/000001.jpg", digest_size=8).hexdigest()
+    assert (
+        shards.sample_key("celeba/000001.jpg")
+        == hashlib.blake2b(b"celeba/000001.jpg", digest_size=8).hexdigest()
+    )
     assert shards.shuffle_order("ab", 0) != shards.shuffle_order("ab", 1)

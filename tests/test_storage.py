@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import subprocess
 import sys
 import textwrap
@@ -336,6 +337,17 @@ def test_table_bytes_do_not_depend_on_chunks(rows: list[tuple[int, str | None]],
     assert _get(storage.join(base, "cut")) == _get(storage.join(base, "whole"))
     assert storage.read_table(storage.join(base, "cut")).equals(whole)
     assert storage.read_table(storage.join(base, "cut"), ["n"]).column_names == ["n"]
+
+
+def test_bytes_of_a_table_of_many_pages_do_not_depend_on_chunks() -> None:
+    rng = random.Random(0)
+    whole = pa.table({"id": [rng.randbytes(9).hex() for _ in range(150_000)]})
+    base = f"memory://{uuid.uuid4().hex}"
+    storage.publish_table(storage.join(base, "whole"), whole)
+    storage.publish_table(
+        storage.join(base, "cut"), pa.concat_tables([whole.slice(n, 777) for n in range(0, 150_000, 777)])
+    )
+    assert _get(storage.join(base, "cut")) == _get(storage.join(base, "whole"))
 
 
 def test_damaged_table_is_named(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def keep_order(table: pa.Table, source_priority: tuple[str, ...] = ()) -> NDArra
     A row is preferred for, in this order: a source earlier in `source_priority` (sources not named come last
     and tie), a larger interocular distance in source pixels (by steps of an eighth octave, 9 %), a higher
     detector score (by steps of 0.05), more bytes per source pixel (less compressed), a smaller id (by UTF-8
-    bytes). The steps keep the detector's jitter from deciding: without them a dithered one-bit copy can win over
-    the photograph by a hundredth of a pixel. Missing values are worst. No two rows tie, as ids
+    bytes). The steps keep the detector's jitter from deciding: without them a dithered one-bit copy can win
+    over the photograph by a hundredth of a pixel. Missing values are worst. No two rows tie, as ids
     are unique, so the order of the ids does not depend on the order of the rows.
 
     Args:

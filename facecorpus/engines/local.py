@@ -22,7 +22,8 @@ _state: dict[str, Any] = {}
 
 
 def _set_up(run: Callable[..., Any], context: Any) -> None:
-    """Once per worker: one thread per process (the processes are the parallelism), and no life after the parent."""
+    """Once per worker: one thread per process (the processes are the parallelism), and no life after the
+    parent."""
     import cv2  # in the worker only, so that importing the engine is cheap
 
     cv2.setNumThreads(1)
@@ -43,8 +44,8 @@ def run(
 ) -> Iterator[tuple[Task, Result]]:
     """Yield (task, result) as tasks finish, in no particular order.
 
-    `function` must be importable by name, `context` and the tasks must pickle. With one worker everything runs in this
-    process. An exception in a task stops the run and is raised here.
+    `function` must be importable by name, `context` and the tasks must pickle. With one worker everything
+    runs in this process. An exception in a task stops the run and is raised here.
 
     Raises:
         UserError: a worker process died.
@@ -65,11 +66,13 @@ def run(
                 yield waiting.pop(future), future.result()
     except BrokenProcessPool:
         raise UserError(
-            "a worker process died, most likely for want of memory; run the same command again with fewer --workers: "
-            "finished parts are kept"
+            "a worker process died, most likely for want of memory; run the same command again with fewer "
+            "--workers: finished parts are kept"
         ) from None
     except BaseException:
-        for worker in multiprocessing.active_children():  # their units are not marked done, so nothing is lost
+        for (
+            worker
+        ) in multiprocessing.active_children():  # their units are not marked done, so nothing is lost
             worker.terminate()
         raise
     finally:

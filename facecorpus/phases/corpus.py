@@ -1,4 +1,5 @@
-"""What every phase needs to know about the corpus being built, and the check that it is still the same corpus."""
+"""What every phase needs to know about the corpus being built, and the check that it is still the same
+corpus."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ class Corpus:
         return "retinaface-mobilenet025" if self.detector == "given" else self.detector
 
     def config(self) -> dict[str, Any]:
-        """What `corpus.json` holds: everything the bytes of the corpus depend on, and where the sources were."""
+        """What `corpus.json` holds: everything the bytes of the corpus depend on, and where the sources
+        were."""
         return {
             "schema": schema.VERSION,
             "recipe": to_plain(self.recipe),
@@ -78,7 +80,9 @@ def load(out: str) -> Corpus:
     """
     url = storage.join(out, CONFIG)
     if not storage.exists(url):
-        raise UserError(f"{out} holds no corpus ({CONFIG} is missing); build one with 'facecorpus build --out {out}'")
+        raise UserError(
+            f"{out} holds no corpus ({CONFIG} is missing); build one with 'facecorpus build --out {out}'"
+        )
     config = storage.read_json(url)
     if config.get("schema") != schema.VERSION:
         raise UserError(
@@ -93,7 +97,8 @@ def settle(corpus: Corpus, *, rebuild: bool) -> None:
     """Write `corpus.json`, refusing to turn an existing corpus into another one by accident.
 
     Raises:
-        UserError: the corpus at `out` was made with another recipe, detector or library version, or lacks one of its
+        UserError: the corpus at `out` was made with another recipe, detector or library version, or lacks one
+        of its
             sources now, and `rebuild` is not set.
     """
     url = storage.join(corpus.out, CONFIG)
@@ -103,8 +108,8 @@ def settle(corpus: Corpus, *, rebuild: bool) -> None:
         changed = _differences(before, config)
         if changed:
             raise UserError(
-                f"{corpus.out} was built differently ({'; '.join(changed)}); add --rebuild to redo the parts that "
-                "this touches, or choose another --out"
+                f"{corpus.out} was built differently ({'; '.join(changed)}); add --rebuild to redo the parts "
+                "that this touches, or choose another --out"
             )
     storage.publish_json(url, config)
 

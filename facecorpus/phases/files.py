@@ -15,7 +15,8 @@ from facecorpus.units import Output
 
 
 class Hashed(io.RawIOBase):
-    """A write-only binary file that hashes (SHA-256) and counts what passes through it on its way to `file`."""
+    """A write-only binary file that hashes (SHA-256) and counts what passes through it on its way to
+    `file`."""
 
     def __init__(self, file: BinaryIO | None = None) -> None:
         self.file = file

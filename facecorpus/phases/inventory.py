@@ -1,7 +1,7 @@
 """Phase 1: list every input of every source exactly once.
 
-One unit per source. Its table has a row group per scoring unit, so that scoring reads only its own rows, and its mark
-holds a digest per row group, so that one changed file makes one part stale.
+One unit per source. Its table has a row group per scoring unit, so that scoring reads only its own rows, and
+its mark holds a digest per row group, so that one changed file makes one part stale.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
             for batch in _batches(source.inventory(), corpus.recipe.inputs_per_unit):
                 table = to_table(batch, schema.INVENTORY)
                 writer.write_table(table, row_group_size=len(batch))
-                groups.append(units.digest(table_digest(table), [stamp_of(record, stamps) for record in batch]))
+                groups.append(
+                    units.digest(table_digest(table), [stamp_of(record, stamps) for record in batch])
+                )
                 count += len(batch)
         if count == 0:  # raised inside, so that nothing is published
             raise UserError(
@@ -87,7 +89,9 @@ def counts(corpus: Corpus) -> dict[str, int]:
 
 def notes(corpus: Corpus) -> list[str]:
     """What the adapters noticed besides inputs, one sentence each."""
-    return [f"{spec.name}: {note}" for spec in corpus.sources for note in _summary(corpus, spec.name)["notes"]]
+    return [
+        f"{spec.name}: {note}" for spec in corpus.sources for note in _summary(corpus, spec.name)["notes"]
+    ]
 
 
 def groups(corpus: Corpus, source: str) -> list[str]:
@@ -111,6 +115,6 @@ def _summary(corpus: Corpus, source: str) -> dict[str, Any]:
     mark = units.read_mark(corpus.out, PHASE, source)
     if mark is None:
         raise UserError(
-            f"source {source} has not been listed in {corpus.out}; run 'facecorpus inventory' or 'build' first"
+            f"{source} has not been listed in {corpus.out}; run 'facecorpus inventory' or 'build' first"
         )
     return mark["summary"]

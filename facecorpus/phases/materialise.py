@@ -23,7 +23,8 @@ _SIDECAR = ("id", "source", "identity", "split")
 
 
 def plan(corpus: Corpus) -> list[Unit]:
-    """One unit per shard; its digest covers the crops in it and their order, so other shards' changes leave it alone.
+    """One unit per shard; its digest covers the crops in it and their order, so other shards' changes leave
+    it alone.
 
     Raises:
         UserError: nothing has been selected yet.
@@ -36,7 +37,9 @@ def plan(corpus: Corpus) -> list[Unit]:
         placed = pq.ParquetFile(file)
         for number in range(placed.num_row_groups if placed.metadata.num_rows else 0):
             table = placed.read_row_group(number)
-            code = units.digest(schema.VERSION, corpus.recipe.name, corpus.recipe.sidecar_json, table_digest(table))
+            code = units.digest(
+                schema.VERSION, corpus.recipe.name, corpus.recipe.sidecar_json, table_digest(table)
+            )
             name = schema.shard_name(corpus.recipe.name, number)
             plans.append(Unit(PHASE, name, code, len(table), {"number": number}))
     return plans
@@ -62,7 +65,9 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
         placed[:] = writer.placed
 
     tar = publish_hashed(corpus.out, f"{FOLDER}/{unit.name}", write)
-    manifest = pa.Table.from_arrays([_column(name, table, placed) for name in schema.MANIFEST.names], schema=schema.MANIFEST)
+    manifest = pa.Table.from_arrays(
+        [_column(name, table, placed) for name in schema.MANIFEST.names], schema=schema.MANIFEST
+    )
     stem = unit.name.removesuffix(".tar")
     outputs = [
         tar,
@@ -128,7 +133,9 @@ def _crops(corpus: Corpus, table: pa.Table) -> list[bytes]:
     for i, expected in enumerate(table["crop_sha256"].to_pylist()):
         if shards.sha256(crops[i]) != expected:
             path = score.crops_path(units_of[i])
-            raise UserError(f"{path} of {corpus.out} has changed since it was scored; delete it and run the same command again")
+            raise UserError(
+                f"{path} of {corpus.out} has changed since it was scored; delete it and run the command again"
+            )
     return crops
 
 

@@ -1,6 +1,8 @@
-"""Phase 2: look at every input once. Decode, filter, detect, align, resize, encode, hash; a row for each, kept or not.
+"""Phase 2: look at every input once. Decode, filter, detect, align, resize, encode, hash; a row for each,
+kept or not.
 
-One unit per row group of an inventory. It stages the encoded crops beside its rows; nothing downstream decodes again.
+One unit per row group of an inventory. It stages the encoded crops beside its rows; nothing downstream
+decodes again.
 """
 
 from __future__ import annotations
@@ -48,7 +50,13 @@ def plan(corpus: Corpus) -> list[Unit]:
     """One unit per row group of each source's inventory."""
     code = corpus.score_digest()
     return [
-        Unit(PHASE, f"{spec.name}/part-{number:05d}", units.digest(code, group), size, {"source": spec.name, "group": number})
+        Unit(
+            PHASE,
+            f"{spec.name}/part-{number:05d}",
+            units.digest(code, group),
+            size,
+            {"source": spec.name, "group": number},
+        )
         for spec in corpus.sources
         for number, (group, size) in enumerate(
             zip(inventory.groups(corpus, spec.name), inventory.group_sizes(corpus, spec.name), strict=True)
@@ -80,7 +88,8 @@ class _Looked:
 
 
 def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
-    """Score one unit; returns {state: rows}, and under "again" how many inputs a later run should try again."""
+    """Score one unit; returns {state: rows}, and under "again" how many inputs a later run should try
+    again."""
     spec = next(s for s in corpus.sources if s.name == unit.spec["source"])
     reader = _reader(spec, corpus.out)
     rows: list[Record] = []
@@ -107,8 +116,9 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
 def score(corpus: Corpus, reader: Reader, records: Iterable[Record]) -> Iterator[tuple[Record, bytes | None]]:
     """The rows made from inputs, in their order, each with its encoded crop when it is a candidate.
 
-    An input that a rule rejects, or that cannot be read, makes one row without a crop. Pictures go to the detector in
-    groups, bounded in number and pixels, because a GPU is idle otherwise; what is found does not depend on the group.
+    An input that a rule rejects, or that cannot be read, makes one row without a crop. Pictures go to the
+    detector in groups, bounded in number and pixels, because a GPU is idle otherwise; what is found does not
+    depend on the group.
     """
     waiting: list[_Looked] = []
     pixels = 0
@@ -138,7 +148,9 @@ def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
         verdict = filters.header_rules(record, limits)
         if verdict is not None:
             return _Looked(_rejected(record, verdict))
-        picture = decode(data, header, min_side_px=_first_look_px(corpus, header), max_pixels=limits.max_pixels)
+        picture = decode(
+            data, header, min_side_px=_first_look_px(corpus, header), max_pixels=limits.max_pixels
+        )
     except ImageError as error:
         rejected = error.reason in (Reason.NOT_AN_IMAGE, Reason.TOO_MANY_PIXELS)
         return _Looked(_ended(record, State.REJECTED if rejected else State.FAILED, error.reason, str(error)))
@@ -160,7 +172,7 @@ def _judge(corpus: Corpus, group: Sequence[_Looked]) -> Iterator[tuple[Record, b
         except UserError:
             raise
         except Exception as error:
-            # One input that trips over a mistake of ours must not stop nine million others: it stays in the ledger.
+            # An input that trips over a mistake of ours must not stop nine million others.
             yield _ended(looked.record, State.FAILED, Reason.ERROR, f"{type(error).__name__}: {error}"), None
 
 
@@ -181,7 +193,9 @@ def _look_again(corpus: Corpus, looked: _Looked) -> Sequence[Face]:
     if min(side, long) <= max(corpus.recipe.pyramid_px):
         return []
     if max(picture.rgb.shape) < min(side, long):
-        picture = decode(looked.data, picture.header, min_side_px=-(-side * short // long), max_pixels=limits.max_pixels)
+        picture = decode(
+            looked.data, picture.header, min_side_px=-(-side * short // long), max_pixels=limits.max_pixels
+        )
     return _find_faces(corpus, [picture], (side,))[0] or []
 
 
@@ -215,7 +229,11 @@ def _judge_faces(
         row = record if index == 0 else replace(record, id=f"{record.id}#{index}", face_index=index)
         _describe(row, face)
         verdict = filters.face_rules([ranked[index]], limits) if index else None
-        yield (_rejected(row, verdict), None) if verdict is not None else _crop(corpus, row, face, data, picture)
+        yield (
+            (_rejected(row, verdict), None)
+            if verdict is not None
+            else _crop(corpus, row, face, data, picture)
+        )
 
 
 def _first_look_px(corpus: Corpus, header: Header) -> int:
@@ -230,7 +248,8 @@ def _first_look_px(corpus: Corpus, header: Header) -> int:
 def _find_faces(
     corpus: Corpus, pictures: Sequence[Picture], pyramid_px: tuple[int, ...] | None = None
 ) -> Sequence[Sequence[Face] | None]:
-    """Faces of each picture in source pixels, the most prominent first; None where the recipe looks for none."""
+    """Faces of each picture in source pixels, the most prominent first; None where the recipe looks for
+    none."""
     if corpus.detector == "none":
         return [None] * len(pictures)
     recipe = corpus.recipe
@@ -272,7 +291,10 @@ def _crop(
     short = min(picture.header.width_px, picture.header.height_px)
     if picture.scale < min(1.0, zoom):
         picture = decode(
-            data, picture.header, min_side_px=int(np.ceil(short * min(1.0, zoom))), max_pixels=recipe.limits.max_pixels
+            data,
+            picture.header,
+            min_side_px=int(np.ceil(short * min(1.0, zoom))),
+            max_pixels=recipe.limits.max_pixels,
         )
     matrix = align.matrix_for_scale(alignment.matrix, picture.scale)
     crop, padded = align.warp(picture.rgb, matrix, recipe.size_px)

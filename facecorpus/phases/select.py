@@ -1,11 +1,12 @@
 """Phase 3: decide. Duplicates are found over the whole corpus, and every row gets its one terminal state.
 
-A single unit: it reads columns, not images, and runs in minutes. It leaves two tables: `selection.parquet`, the
-verdict on every row, and `placement.parquet`, the kept rows in shard order with a row group per shard.
+A single unit: it reads columns, not images, and runs in minutes. It leaves two tables: `selection.parquet`,
+the verdict on every row, and `placement.parquet`, the kept rows in shard order with a row group per shard.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -45,13 +46,17 @@ def plan(corpus: Corpus) -> list[Unit]:
         recipe.samples_per_shard,
         recipe.seed,
     )
-    return [Unit(PHASE, "all", code, sum(part.size for part in parts), {"parts": [part.name for part in parts]})]
+    return [
+        Unit(PHASE, "all", code, sum(part.size for part in parts), {"parts": [part.name for part in parts]})
+    ]
 
 
 def _mark_hash(corpus: Corpus, part: Unit) -> list[str]:
     mark = units.read_mark(corpus.out, score.PHASE, part.name)
     if mark is None or mark["digest"] != part.digest:
-        raise UserError(f"part {part.name} of {corpus.out} is not scored yet; run 'facecorpus score' or 'build' first")
+        raise UserError(
+            f"part {part.name} of {corpus.out} is not scored yet; run 'facecorpus score' or 'build' first"
+        )
     return [output["sha256"] for output in mark["outputs"]]
 
 
@@ -62,7 +67,8 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     places = np.flatnonzero(states == State.CANDIDATE)
     candidates = scored.take(pa.array(places))
     rules = corpus.recipe.dedup
-    verdicts = _all_different(len(places)) if rules is None else resolve(candidates, rules)
+    cores = len(os.sched_getaffinity(0))  # threads; the result does not depend on them
+    verdicts = _all_different(len(places)) if rules is None else resolve(candidates, rules, workers=cores)
     keys = pa.array([shards.sample_key(i) for i in candidates["id"].to_pylist()])
     kept = verdicts["duplicate_of"].is_null().to_numpy()
     order = _shuffled(keys.filter(pa.array(kept)).to_pylist(), corpus.recipe.seed)
@@ -117,13 +123,17 @@ def _read(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.
 
 
 def _shuffled(keys: Sequence[str], seed: int) -> np.ndarray:
-    """Order of the kept samples across shards: by keyed hash, so that sources mix and no worker count matters.
+    """Order of the kept samples across shards: by keyed hash, so that sources mix and no worker count
+    matters.
 
     Raises:
-        UserError: two ids share a key (a 64-bit collision; expected once in 10^9 corpora of a million samples).
+        UserError: two ids share a key (a 64-bit collision; expected once in 10^9 corpora of a million
+        samples).
     """
     if len(set(keys)) != len(keys):
-        raise UserError("two inputs have the same sample key; rename one of the sources with NAME=ADAPTER in --sources")
+        raise UserError(
+            "two inputs have the same sample key; rename one of the sources with NAME=ADAPTER in --sources"
+        )
     ranks = [(shards.shuffle_order(key, seed), key) for key in keys]
     return np.array(sorted(range(len(keys)), key=ranks.__getitem__), dtype=np.int64)
 

@@ -1,8 +1,8 @@
 """Phase 5: check the claim again, from the bytes.
 
-Every shard is read from disk: its SHA-256, each tar header, the index, every JPEG's hash, that it decodes and is
-square of the recipe's size, and that the manifest says the same. Then the ledger: every input of every source in
-exactly one terminal state, and exactly the kept ones in the shards.
+Every shard is read from disk: its SHA-256, each tar header, the index, every JPEG's hash, that it decodes and
+is square of the recipe's size, and that the manifest says the same. Then the ledger: every input of every
+source in exactly one terminal state, and exactly the kept ones in the shards.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def plan(corpus: Corpus) -> list[Shard]:
     """
     url = storage.join(corpus.out, materialise.SHARDS)
     if not storage.exists(url):
-        raise UserError(f"{corpus.out} has no {materialise.SHARDS}; run 'facecorpus materialise' or 'build' first")
+        raise UserError(
+            f"{corpus.out} has no {materialise.SHARDS}; run 'facecorpus materialise' or 'build' first"
+        )
     return [Shard(**row) for row in storage.read_table(url).to_pylist()]
 
 
@@ -66,7 +68,11 @@ def check_shard(corpus: Corpus, shard: Shard) -> tuple[list[str], list[str]]:
     except ValueError as error:
         return [f"{shard.shard}: {error}"], []
     faults: list[str] = []
-    jpgs = {name.partition(".")[0]: (start, size) for name, start, size in members if name.endswith(f".{schema.JPG}")}
+    jpgs = {
+        name.partition(".")[0]: (start, size)
+        for name, start, size in members
+        if name.endswith(f".{schema.JPG}")
+    }
     rows = manifest.select(["key", "sample_offset", "jpg_offset", "jpg_bytes", "jpg_sha256"]).to_pylist()
     if list(jpgs) != [row["key"] for row in rows] or len(rows) != shard.samples:
         return [f"{shard.shard}: the samples in the tar are not those of its manifest"], list(jpgs)
@@ -75,7 +81,9 @@ def check_shard(corpus: Corpus, shard: Shard) -> tuple[list[str], list[str]]:
     for row in rows:
         start, size = jpgs[row["key"]]
         payload = data[start : start + size]
-        if (start, size) != (row["jpg_offset"], row["jpg_bytes"]) or shards.sha256(payload) != row["jpg_sha256"]:
+        if (start, size) != (row["jpg_offset"], row["jpg_bytes"]) or shards.sha256(payload) != row[
+            "jpg_sha256"
+        ]:
             faults.append(f"{shard.shard}: sample {row['key']} is not the one its manifest describes")
             continue
         faults.extend(_check_image(corpus, f"{shard.shard}: sample {row['key']}", payload))
@@ -95,7 +103,8 @@ def _check_image(corpus: Corpus, what: str, payload: bytes) -> list[str]:
 
 
 def check_ledger(corpus: Corpus, keys: list[str]) -> tuple[list[str], dict[str, SourceLedger]]:
-    """Check that the ledger closes and that the shards hold exactly the kept rows; returns (faults, ledgers)."""
+    """Check that the ledger closes and that the shards hold exactly the kept rows; returns (faults,
+    ledgers)."""
     faults: list[str] = []
     selection = read_selection(corpus)
     ledgers = ledger.close(inventory.counts(corpus), selection)
@@ -112,12 +121,18 @@ def check_ledger(corpus: Corpus, keys: list[str]) -> tuple[list[str], dict[str, 
     if len(set(ids)) != len(ids):
         faults.append("an id is listed more than once in the selection")
     if decided != listed:
-        faults.append(f"{len(decided ^ listed)} inputs are in the inventory or in the selection, but not in both")
+        faults.append(
+            f"{len(decided ^ listed)} inputs are in the inventory or in the selection, but not in both"
+        )
     states = dict(zip(ids, selection["state"].to_pylist(), strict=True))
     for kept in set(selection["duplicate_of"].drop_null().to_pylist()):
         if states.get(kept) != State.KEPT:
             faults.append(f"{kept} is named as the kept copy of a duplicate, but is {states.get(kept)}")
-    wanted = {key for key, state in zip(selection["key"].to_pylist(), states.values(), strict=True) if state == State.KEPT}
+    wanted = {
+        key
+        for key, state in zip(selection["key"].to_pylist(), states.values(), strict=True)
+        if state == State.KEPT
+    }
     if len(set(keys)) != len(keys):
         faults.append("a sample key occurs more than once in the shards")
     if wanted != set(keys):

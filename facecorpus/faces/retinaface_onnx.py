@@ -1,0 +1,124 @@
+"""RetinaFace with a MobileNet-0.25 backbone, run by ONNX Runtime on the CPU or on a CUDA device."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from facecorpus.errors import UserError
+from facecorpus.faces import anchors
+from facecorpus.faces.face import SCORE_FLOOR, Face, Image
+from facecorpus.faces.weights import sha256_of, weights_path
+
+NAME = "retinaface-mobilenet025"
+MAX_IOU = 0.4
+"""Overlap above which the weaker of two boxes is the same face (RetinaFace, section 3.2)."""
+_MEAN_RGB = np.array([123, 117, 104], np.float32)
+_CUDA_BATCH = 16
+
+
+class RetinaFaceOnnx:
+    """The detector `retinaface-mobilenet025`; see `facecorpus.faces.detector.Detector`.
+
+    One thread, and every image alone on the CPU: batches are no faster there, and results then cannot depend
+    on their company. On CUDA every batch has the same size (padded with black), so that the same kernels run
+    on every image.
+    """
+
+    def __init__(self, model: Path, device: str = "auto") -> None:
+        """Load the ONNX file `model` for `device` ("auto", "cpu" or "cuda").
+
+        Raises:
+            UserError: the device is unknown or cannot be used, or the file is no ONNX model.
+        """
+        self.name = NAME
+        self._session = _session(model, device)
+        provider = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
+        self._batch = 1 if provider == "cpu" else _CUDA_BATCH
+        self.build = f"{NAME}-{sha256_of(model)[:16]}+onnxruntime-{ort.__version__}+{provider}"
+
+    def detect_batch(self, images: Sequence[Image]) -> list[list[Face]]:
+        """Faces of each image, at the image's own scale, by falling score.
+
+        Args:
+            images: uint8 RGB arrays (H, W, 3) of any sizes; those of one size are batched where that pays.
+        """
+        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, image in enumerate(images):
+            by_shape[image.shape].append(index)
+        found: list[list[Face]] = [[] for _ in images]
+        for indices in by_shape.values():
+            for start in range(0, len(indices), self._batch):
+                part = indices[start : start + self._batch]
+                for index, faces in zip(part, self._run([images[i] for i in part]), strict=True):
+                    found[index] = faces
+        return found
+
+    def _run(self, images: Sequence[Image]) -> list[list[Face]]:
+        height, width = images[0].shape[:2]
+        pixels = np.zeros((self._batch, 3, height, width), np.float32)
+        for slot, image in zip(pixels, images, strict=False):
+            # Subtract while widening, then to planes in BGR order.
+            np.subtract(image, _MEAN_RGB, out=slot[::-1].transpose(1, 2, 0), dtype=np.float32)
+        outputs: Sequence[Any] = self._session.run(["loc", "conf", "landmarks"], {"input": pixels})
+        boxes, scores, points = outputs
+        grid = anchors.anchors(height, width)
+        return [_faces(boxes[i], scores[i], points[i], grid) for i in range(len(images))]
+
+
+def make(weights: str | None = None, device: str = "auto") -> RetinaFaceOnnx:
+    """The detector with its published weights (see `weights.weights_path`)."""
+    return RetinaFaceOnnx(weights_path(NAME, weights), device)
+
+
+def _faces(boxes: Any, scores: Any, points: Any, grid: anchors.Floats) -> list[Face]:
+    """Raw outputs of one image to faces; only anchors above the floor are decoded."""
+    likely = np.flatnonzero(scores[:, 1] >= SCORE_FLOOR)
+    if not likely.size:
+        return []
+    score, grid = scores[likely, 1], grid[likely]
+    box = anchors.decode_boxes(boxes[likely], grid)
+    kept = anchors.suppress(box, score, MAX_IOU)
+    point = anchors.decode_points(points[likely[kept]], grid[kept])
+    return [
+        Face((x0, y0, x1, y1), point[n], float(score[i]))
+        for n, (i, (x0, y0, x1, y1)) in enumerate(zip(kept, box[kept].tolist(), strict=True))
+    ]
+
+
+def _session(model: Path, device: str) -> ort.InferenceSession:
+    providers = _providers(device)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.use_deterministic_compute = True
+    # Every new input size would otherwise keep a plan of its memory.
+    options.enable_mem_pattern = False
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(str(model), options, providers=providers)
+    except Exception as error:  # onnxruntime raises classes of its own that share no public base
+        raise UserError(
+            f"{model} cannot be loaded by ONNX Runtime ({error}); give another --weights PATH"
+        ) from error
+    if device == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise UserError("--device cuda: ONNX Runtime found no usable CUDA device; use --device cpu")
+    return session
+
+
+def _providers(device: str) -> list[Any]:
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {device}: there is no such device; choose auto, cpu or cuda")
+    has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise UserError(
+            "--device cuda: ONNX Runtime has no CUDA provider here; install onnxruntime-gpu or use cpu"
+        )
+    cuda = [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"})]
+    return [*(cuda if has_cuda and device != "cpu" else []), "CPUExecutionProvider"]
