@@ -134,10 +134,7 @@ def test_in_an_object_store(kind: str, tree: Tree, tmp_path: Path) -> None:
     place = KINDS[kind](tmp_path / "x", tree)
     base = f"memory://{uuid.uuid4().hex}"
     for path, _, _ in storage.walk_files(str(place)) if place.is_dir() else [("", 0, "")]:
-        data = (place / path).read_bytes()
-        storage.publish(
-            storage.join(base, path or "x"), lambda stream, data=data: stream.write(data) and None
-        )
+        _put(storage.join(base, path or "x"), (place / path).read_bytes())
     check(base if place.is_dir() else storage.join(base, "x"), tree, f"{base}-cache")
 
 
@@ -334,7 +331,7 @@ def test_empty_containers_are_refused(kind: str, tmp_path: Path) -> None:
         (b"7z\xbc\xaf\x27\x1c", "is a 7z archive"),
         (b"Rar!\x1a\x07\x00", "is a RAR archive"),
         (b"\xff\xd8\xff\xe0" * 200, "is neither a folder nor a tar"),
-        (gzip.compress(b"\xff\xd8\xff\xe0" * 200), r"does not begin with a tar header .*: it holds no tar"),
+        (gzip.compress(b"\xff\xd8\xff\xe0" * 200), r"does not begin with a tar header .*: it is no tar"),
     ],
 )
 def test_other_files_are_refused(data: bytes, words: str, tmp_path: Path) -> None:

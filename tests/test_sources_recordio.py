@@ -118,6 +118,15 @@ def test_the_test_writer_splits_at_the_magic() -> None:
     )
 
 
+def test_a_magic_word_in_the_image_header(tmp_path: Path) -> None:
+    """The id may be the magic word: then the record is split within its header."""
+    magic = 0xCED7230A
+    payloads = [struct.pack("<IfQQ", 0, 3, magic, magic << 32) + b"image"]
+    records, data = read_all(write_rec(tmp_path / "x.rec", payloads))
+    assert data == [b"image"]
+    assert (records[0].identity, records[0].bytes) == ("3", 5)
+
+
 @pytest.mark.parametrize("indexed", [True, False])
 def test_insightface_records_without_images_are_no_inputs(indexed: bool, tmp_path: Path) -> None:
     people = {0: [b"a0", b"a1"], 1: [b"b0"], 2: [b"c0", b"c1", b"c2" + MAGIC]}

@@ -1,0 +1,148 @@
+"""From the command line to a source: which adapters there are, and what `[NAME=]ADAPTER[:PATH]` means."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pkgutil
+import re
+
+from facecorpus import sources, storage
+from facecorpus.errors import UserError
+from facecorpus.sources.facts import Facts, facts
+from facecorpus.sources.source import Source, lies_there
+
+_NOT_ADAPTERS = frozenset({"annotations", "archives", "base", "facts", "registry", "source"})
+_SPEC = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<adapter>[^=:/]*)(?::(?P<path>.+))?")
+_NAME = re.compile(r"[a-z0-9_]+")
+
+
+@functools.cache
+def adapters() -> list[str]:
+    """Names of all adapters, sorted: the modules of this package that are not machinery."""
+    return sorted(m.name for m in pkgutil.iter_modules(sources.__path__) if m.name not in _NOT_ADAPTERS)
+
+
+def source_class(adapter: str) -> type[Source]:
+    """The class behind an adapter's name.
+
+    Raises:
+        UserError: there is no such adapter; the nearest names are given.
+    """
+    if adapter not in adapters():
+        near = difflib.get_close_matches(adapter, adapters(), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(adapters())}"
+        known = (
+            f"{facts()[adapter].title} is known but has no adapter"
+            if adapter in facts()
+            else f"no adapter {adapter!r}"
+        )
+        raise UserError(f"{known}; {hint} (folder and archive read any images)")
+    module = importlib.import_module(f"{sources.__name__}.{adapter}")
+    return next(
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Source) and c.__module__ == module.__name__
+    )
+
+
+def make_source(adapter: str, name: str, location: str, cache: str | None = None) -> Source:
+    """The source called `name` at `location`; see `Source` for the arguments.
+
+    Raises:
+        UserError: there is no such adapter.
+    """
+    return source_class(adapter)(name, location, cache)
+
+
+def parse_spec(spec: str, root: str | None = None, cache: str | None = None) -> Source:
+    """The source that `[NAME=]ADAPTER[:PATH]` means, for example `celeba` or `photos=archive:photos.tar`.
+
+    Args:
+        spec: NAME defaults to ADAPTER; PATH to ADAPTER, and is relative to ROOT unless absolute or a URL.
+        root: the folder that holds the raw data sets.
+        cache: given to the source.
+
+    Raises:
+        UserError: the spec has another form, the adapter is unknown, or nothing lies at the path.
+    """
+    match = _SPEC.fullmatch(spec.strip())
+    if match is None:
+        raise UserError(
+            f"source {spec!r} has not the form [NAME=]ADAPTER[:PATH], as in photos=archive:photos.tar"
+        )
+    adapter = match["adapter"]
+    name = match["name"] if match["name"] is not None else adapter
+    if not _NAME.fullmatch(name):
+        raise UserError(f"source name {name!r} in {spec!r} may hold only a-z, 0-9 and _")
+    source = make_source(adapter, name, _location(adapter, match["path"], root, spec), cache)
+    if not storage.exists(source.location):
+        above = source.location.rstrip("/").rpartition("/")[0] or "."
+        raise UserError(
+            f"source {spec!r} looks for {source.location}, which does not exist "
+            f"({lies_there(above)}); {source.layout_hint()}"
+        )
+    return source
+
+
+def _location(adapter: str, path: str | None, root: str | None, spec: str) -> str:
+    path = path if path is not None else adapter
+    if "://" in path or path.startswith("/"):
+        return path
+    if root is None:
+        raise UserError(f"source {spec!r} is relative to a root folder, but none is given; add --root")
+    if not storage.is_dir(root):
+        raise UserError(
+            f"the root folder {root} does not exist or is no folder; give the folder that holds {path}"
+        )
+    return storage.join(root, path)
+
+
+def describe(name: str | None = None) -> str:
+    """All data sets, a line each, or everything known of one, as text.
+
+    Raises:
+        UserError: nothing is known under that name.
+    """
+    if name is None:
+        lines = [_line(known) for known in facts().values()]
+        return "\n".join(
+            [*lines, "", "'facecorpus sources NAME' shows one in full; * is read by an adapter."]
+        )
+    if name not in facts():
+        near = difflib.get_close_matches(name, list(facts()), n=3) or list(facts())
+        raise UserError(f"no data set {name!r} is known; there is {', '.join(near)}")
+    return _page(facts()[name])
+
+
+def _line(known: Facts) -> str:
+    mark = "*" if known.name in adapters() else " "
+    images = f"{known.images:,} images" if known.images else ""
+    identities = f"{known.identities:,} identities" if known.identities else ""
+    return f"{mark} {known.name:16s} {known.title:34s} {images:>18s} {identities:>18s}".rstrip()
+
+
+def _page(known: Facts) -> str:
+    if known.name in adapters():
+        use = f"--sources {known.name}  (below --root), or --sources NAME={known.name}:PATH"
+    else:
+        use = f"no adapter; {known.name}=folder:PATH or {known.name}=archive:PATH takes its images alone"
+    fields = {
+        "images": f"{known.images:,}" if known.images else None,
+        "identities": f"{known.identities:,}" if known.identities else None,
+        "bytes": f"{known.bytes:,}" if known.bytes else None,
+        "pixels": known.pixels,
+        "layout": known.layout.strip().replace("\n", "\n" + " " * 14),
+        "terms": known.terms,
+        "availability": known.availability,
+        "caution": known.caution,
+        "page": known.url,
+        "citation": known.citation,
+        "use": use,
+    }
+    shown = [f"{label:13s} {text}" for label, text in fields.items() if text]
+    warning = (
+        ["", "Meant for evaluation: training on it spoils the measure."] if known.evaluation_only else []
+    )
+    return "\n".join([known.title, *shown, *warning])

@@ -1,0 +1,229 @@
+"""A source: an ordered inventory of the inputs of a data set at a place, and a reader of their bytes."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from facecorpus import storage
+from facecorpus.errors import UserError
+from facecorpus.record import Record
+from facecorpus.sources.archives import Container, Member, index_beside, open_container, printable
+from facecorpus.sources.facts import facts
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A container of a source."""
+
+    container: str
+    """Relative to the source's location; "" when it is the location itself."""
+    under: str = ""
+    """Subfolder of a folder to which the listing is limited; it stays part of the members' paths."""
+
+
+class Source(ABC):
+    """A data set at a place. Holds no open file, so it can be pickled and sent to a worker."""
+
+    adapter: ClassVar[str]
+    """Name of the module that defines the class."""
+
+    def __init__(self, name: str, location: str, cache: str | None = None) -> None:
+        """Name the data set and where it is; nothing is opened yet.
+
+        Args:
+            name: of the source in this build, first part of every id.
+            location: folder or archive (a path or an fsspec URL).
+            cache: folder that keeps the seek indexes of gzipped archives.
+        """
+        self.name = name
+        self.location = location
+        self.cache = cache
+        self.notes: list[str] = []
+        """After `inventory` has run: sentences for the user on what was met besides inputs, or is missing."""
+
+    @abstractmethod
+    def parts(self) -> Sequence[Part]:
+        """The containers, in the order of the inventory.
+
+        Raises:
+            UserError: the data set is not there in any layout that the adapter knows.
+        """
+
+    def annotation_files(self) -> Sequence[str]:
+        """Files read besides the containers, relative to the location."""
+        return ()
+
+    def load_annotations(self) -> None:  # noqa: B027 - most sources have none
+        """Read the annotation files; runs once, before the first `annotate`."""
+
+    def annotate(self, record: Record, member: Member) -> None:  # noqa: B027 - most sources know nothing
+        """Fill identity, split, photo_id, given_box_xyxy_px and given_points_px as far as they are known."""
+
+    def finish(self) -> None:  # noqa: B027
+        """Runs after the last `annotate`: the place to note what annotations were left over."""
+
+    def inventory(self) -> Iterator[Record]:
+        """Every input exactly once, in an order that depends on the containers alone.
+
+        Raises:
+            UserError: a container is missing, damaged, or empty, or two inputs have the same id (which is
+            known
+                only at the end).
+        """
+        self.notes.clear()
+        self.load_annotations()
+        hashes = array("q")
+        for part in self.parts():
+            found = 0
+            with self.open(part.container, part.under) as container:
+                for member in container.members():
+                    record = self._record(part, member)
+                    self.annotate(record, member)
+                    hashes.append(hash(record.id))
+                    found += 1
+                    yield record
+                self.notes.extend(container.notes)
+            if not found:
+                place = storage.join(self.location, part.container, part.under)
+                raise UserError(f"{place} holds no files; {self.layout_hint()}")
+        self.finish()
+        self._check_unique(hashes)
+
+    def stamps(self) -> dict[str, str]:
+        """A stamp of every container and annotation file, by path relative to the location; see `stamp_of`.
+
+        A folder has one stamp for each file in it.
+        """
+        stamps: dict[str, str] = {}
+        for part in self.parts():
+            key = storage.join(part.container, part.under)
+            place = storage.join(self.location, key)
+            if storage.is_dir(place):
+                for path, _, stamp in storage.walk_files(place):
+                    stamps[printable(storage.join(key, path))] = stamp
+            else:
+                stamps[key] = storage.stamp(place)
+                if (index := index_beside(place)) is not None:
+                    stamps[f"{key}.idx"] = storage.stamp(index)
+        for path in self.annotation_files():
+            stamps[path] = storage.stamp(storage.join(self.location, path))
+        return stamps
+
+    def reader(self) -> Reader:
+        """A reader of the inputs' bytes."""
+        return Reader(self)
+
+    def open(self, container: str, under: str = "") -> Container:
+        """Open one of the containers."""
+        return open_container(storage.join(self.location, container), under=under, cache=self.cache)
+
+    def first_of(self, *paths: str) -> str | None:
+        """The first of some relative paths that exists below the location."""
+        return next((p for p in paths if storage.exists(storage.join(self.location, p))), None)
+
+    def layout_hint(self) -> str:
+        """Half a sentence on the layout the adapter expects, for error messages."""
+        layout = " | ".join(facts()[self.adapter].layout.split("\n"))
+        return f"the adapter {self.adapter} expects: {layout}"
+
+    def missing(self, what: str) -> UserError:
+        """The error for a location that lacks `what`."""
+        return UserError(f"{what} is not there: {lies_there(self.location)}; {self.layout_hint()}")
+
+    def _record(self, part: Part, member: Member) -> Record:
+        return Record(
+            id=f"{self.name}/{member.path}",
+            source=self.name,
+            container=part.container,
+            member=member.path,
+            offset=member.offset,
+            bytes=member.bytes,
+        )
+
+    def _check_unique(self, hashes: array[int]) -> None:
+        """Hashes find candidates in 8 bytes an input; only where two agree are the ids compared."""
+        values = np.sort(np.frombuffer(hashes, dtype=np.int64)) if len(hashes) else np.empty(0, np.int64)
+        twice = set(values[1:][values[1:] == values[:-1]].tolist())
+        if not twice:
+            return
+        seen: dict[str, str] = {}
+        for part in self.parts():
+            with self.open(part.container, part.under) as container:
+                for member in container.members():
+                    record = self._record(part, member)
+                    if hash(record.id) not in twice:
+                        continue
+                    place = _place(self.location, record)
+                    if record.id in seen:
+                        raise UserError(
+                            f"two inputs have the id {record.id}: {seen[record.id]} and {place}; "
+                            "repack or rename so that every input has a path of its own"
+                        )
+                    seen[record.id] = place
+
+
+class Reader:
+    """Bytes of inputs, in any order; fastest in the order of the inventory. Keeps its containers open."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._open: dict[str, Container] = {}
+        self._process = os.getpid()
+
+    def read(self, record: Record) -> bytes:
+        """The encoded image of a record that the source's inventory listed.
+
+        Raises:
+            OSError: it cannot be read, or no longer has the size that was listed; the place is named.
+            UserError: the whole container is gone or damaged.
+        """
+        member = Member(record.member, record.offset, record.bytes)
+        try:
+            data = self._container(record.container).read(member)
+        except OSError as error:
+            raise OSError(f"{_place(self._source.location, record)}: {error}") from error
+        if len(data) != record.bytes:
+            place = _place(self._source.location, record)
+            raise OSError(f"{place} has {len(data)} bytes, but {record.bytes} when it was listed")
+        return data
+
+    def close(self) -> None:
+        """Close all containers."""
+        for container in self._open.values():
+            container.close()
+        self._open.clear()
+
+    def _container(self, name: str) -> Container:
+        if self._process != os.getpid():  # forked: two processes must not share one file position
+            self._open.clear()
+            self._process = os.getpid()
+        if name not in self._open:
+            self._open[name] = self._source.open(name)
+        return self._open[name]
+
+
+def _place(location: str, record: Record) -> str:
+    container = storage.join(location, record.container)
+    after = f"#{record.offset}" if record.offset >= 0 else ""
+    return f"{container}:{record.member}{after}"
+
+
+def stamp_of(record: Record, stamps: Mapping[str, str]) -> str | None:
+    """The stamp of the file that holds a record, out of its source's `stamps`."""
+    return stamps.get(record.container) or stamps.get(storage.join(record.container, record.member))
+
+
+def lies_there(location: str) -> str:
+    """What a place holds, in a few words."""
+    if not storage.is_dir(location):
+        return f"{location} is a file" if storage.exists(location) else f"{location} does not exist"
+    names = storage.list_dir(location)
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"{location} holds {', '.join(names[:8]) or 'nothing'}{more}"

@@ -1,0 +1,88 @@
+"""VGGFace2: loosely cropped faces, one folder per person, as published (two tar.gz) or unpacked.
+
+`train/n000002/0001_01.jpg` is face 01 of photograph 0001 of person n000002; photographs are numbered within a
+person. Boxes and landmarks are in pixels of the loose crop, may be negative, and only enrich.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from facecorpus import storage
+from facecorpus.record import Record
+from facecorpus.sources.annotations import Annotations, read_numbers
+from facecorpus.sources.base import Member, Part, Source
+
+_FACE = re.compile(r"(?:.*/)?(?P<key>(?P<person>n\d+)/(?P<photo>\d+)_\d+)\.\w+")
+_SPLIT = re.compile(r"(?:^|[/_])(train|test)[/.]")
+_SPLITS = ("train", "test")
+
+
+class VGGFace2(Source):
+    """`vggface2_train.tar.gz` and `vggface2_test.tar.gz`, or folders `train` and `test`; one suffices."""
+
+    adapter = "vggface2"
+
+    def parts(self) -> Sequence[Part]:
+        """The training set, then the test set, as far as they are there."""
+        parts = [part for split in _SPLITS if (part := self._part(split)) is not None]
+        if not parts:
+            raise self.missing("vggface2_train.tar.gz")
+        return parts
+
+    def _part(self, split: str) -> Part | None:
+        stems = (f"vggface2_{split}", f"data/vggface2_{split}")
+        archive = self.first_of(
+            *(stem + ext for stem in stems for ext in (".tar.gz", ".tgz", ".tar", ".zip"))
+        )
+        if archive is not None:
+            return Part(archive)
+        for above in ("", "data", *stems):
+            if self.first_of(storage.join(above, split)):
+                return Part(above, split)
+        return None
+
+    def annotation_files(self) -> Sequence[str]:
+        """Those of the box and landmark files that are there."""
+        return [path for what in ("bb", "landmark") for split in _SPLITS if (path := self._file(what, split))]
+
+    def load_annotations(self) -> None:
+        """Read the files of the splits that are there, and note which are missing."""
+        self._annotations: dict[tuple[str, str], Annotations] = {}
+        for split in (split for split in _SPLITS if self._part(split)):
+            for what in ("bb", "landmark"):
+                path = self._file(what, split)
+                if path is not None:
+                    self._annotations[what, split] = read_numbers(storage.join(self.location, path))
+                else:
+                    wanted = f"bb_landmark/loose_{what}_{split}.csv"
+                    self.notes.append(
+                        f"{self.name}: {wanted} (in VGGFace2's bb_landmark.tar.gz) is not there"
+                    )
+
+    def annotate(self, record: Record, member: Member) -> None:
+        """All from the path; box and landmarks by the last two parts of it."""
+        if split := _SPLIT.search(f"{record.container}/{member.path}"):
+            record.split = split[1]
+        face = _FACE.fullmatch(member.path)
+        if face is None:
+            return
+        record.identity = face["person"]
+        record.photo_id = f"{face['person']}/{face['photo']}"
+        if box := self._row("bb", record.split, face["key"]):
+            x, y, width, height = box
+            record.given_box_xyxy_px = (x, y, x + width, y + height)
+        record.given_points_px = self._row("landmark", record.split, face["key"])
+
+    def finish(self) -> None:
+        """Note rows without inputs and inputs without rows."""
+        self.notes.extend(note for a in self._annotations.values() if (note := a.note()))
+
+    def _row(self, what: str, split: str | None, key: str) -> tuple[float, ...] | None:
+        annotations = self._annotations.get((what, split or ""))
+        return annotations.row(key) if annotations is not None else None
+
+    def _file(self, what: str, split: str) -> str | None:
+        name = f"loose_{what}_{split}.csv"
+        return self.first_of(f"bb_landmark/{name}", f"meta/{name}", name)
