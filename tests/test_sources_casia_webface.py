@@ -53,9 +53,11 @@ def test_folders(tmp_path: Path) -> None:
 def test_nested_folders_beside_an_archive(tmp_path: Path) -> None:
     """What was unpacked is read, not the archive a second time."""
     write_folder(tmp_path / "CASIA-WebFace")
-    records = list(casia(tmp_path).inventory())
-    assert {r.container for r in records} == {""}
     check(tmp_path, "CASIA-WebFace/")
+    (tmp_path / "CASIA-WebFace.zip").write_bytes(b"PK")
+    records = list(casia(tmp_path).inventory())
+    assert [r.member for r in records] == ["CASIA-WebFace.zip", *(f"CASIA-WebFace/{path}" for path in TREE)]
+    assert {r.container for r in records} == {""}
 
 
 @pytest.mark.parametrize("inside", [True, False])

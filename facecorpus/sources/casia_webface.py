@@ -1,0 +1,59 @@
+"""CASIA-WebFace: folders of one person each (IMDb numbers), an archive of them, or InsightFace's RecordIO.
+
+Several copies are about, with and without the people it shares with LFW; a note says which one it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from facecorpus import storage
+from facecorpus.record import Record
+from facecorpus.sources.base import Member, Part, Source, is_archive_name
+
+_COPIES = {
+    (10_575, 494_414): "the original release",
+    (10_572, 490_623): "InsightFace's copy, without three of the people in LFW",
+}
+
+
+class CasiaWebFace(Source):
+    """One folder `0000045/001.jpg`, ..., one archive, or `train.rec`."""
+
+    adapter = "casia_webface"
+
+    def parts(self) -> Sequence[Part]:
+        """The RecordIO file, else an archive that lies alone, else the folder."""
+        if not storage.is_dir(self.location) or not (names := storage.list_dir(self.location)):
+            return [Part("")]
+        archives = [name for name in names if is_archive_name(name)]
+        if "train.rec" in archives:
+            return [Part("train.rec")]
+        folders = [name for name in names if name.endswith("/") and not name.startswith("__")]
+        if not archives or folders:
+            return [Part("")]
+        if len(archives) > 1:
+            raise self.missing("one archive alone")
+        return [Part(archives[0])]
+
+    def annotation_files(self) -> Sequence[str]:
+        """InsightFace's `property` file, which says how many people there are."""
+        return [path for path in ("property",) if self.first_of("train.rec") and self.first_of(path)]
+
+    def load_annotations(self) -> None:
+        """Start counting."""
+        self._people: set[str] = set()
+        self._images = 0
+
+    def annotate(self, record: Record, member: Member) -> None:
+        """The folder's name, or the label in the RecordIO."""
+        record.identity = member.label or PurePosixPath(member.path).parent.name or None
+        if record.identity is not None:
+            self._people.add(record.identity)
+            self._images += 1
+
+    def finish(self) -> None:
+        """Note which copy it is."""
+        copy = _COPIES.get((len(self._people), self._images), "neither the original nor InsightFace's copy")
+        self.notes.append(f"{self.name}: {self._images:,} images of {len(self._people):,} people: {copy}")
