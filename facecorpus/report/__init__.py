@@ -1,0 +1,9 @@
+"""What was built, for people: the ledger as text, a page with pictures, everything about one input."""
+
+from __future__ import annotations
+
+from facecorpus.report.counts import ledger_json, ledger_text
+from facecorpus.report.inspection import inspect_record
+from facecorpus.report.page import write_report
+
+__all__ = ["inspect_record", "ledger_json", "ledger_text", "write_report"]

@@ -1,0 +1,190 @@
+"""One self-contained HTML page about a corpus: no script, no network, nothing outside the file."""
+
+from __future__ import annotations
+
+import importlib.resources
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+
+from facecorpus import recipes, storage
+from facecorpus.errors import UserError
+from facecorpus.phases import materialise, verify
+from facecorpus.phases.corpus import CONFIG, Corpus
+from facecorpus.report import counts, gallery
+from facecorpus.report.charts import histogram
+from facecorpus.report.funnel import funnel
+from facecorpus.report.meanface import template_points
+from facecorpus.report.measures import measure
+from facecorpus.report.sampled import Originals
+from facecorpus.report.survey import Survey, survey
+
+PAGE = "report.html"
+MATRIX_SOURCES = 20
+"""Sources in the table of overlaps, at most."""
+
+
+def write_report(corpus: Corpus, to: str | None) -> str:
+    """Publish the page at `to` (default `report.html` in the corpus) and return where it is.
+
+    The same corpus, sources and library versions give the same bytes. The numbers are those of the whole
+    corpus, except for histograms above 500,000 rows; pictures are picked by hashed id, so that the page stays
+    below about 6 MB whatever the corpus. Sources that have gone since are named in place of their pictures.
+
+    Raises:
+        UserError: the corpus has no selection yet.
+    """
+    where = to or storage.join(corpus.out, PAGE)
+    text = render(corpus)
+    storage.publish(where, lambda file: (file.write(text.encode()), None)[1])
+    return where
+
+
+def render(corpus: Corpus) -> str:
+    """The page as text."""
+    found = survey(corpus, lambda group: gallery.wanted(corpus, group))
+    originals = Originals(corpus)
+    try:
+        strips = gallery.strips(corpus, found, originals)
+        clusters = gallery.clusters(corpus, found, originals)
+    finally:
+        originals.close()
+    whole = counts.total(found.ledgers)
+    measures = measure(corpus, found.units)
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        corpus=corpus,
+        recipe=corpus.recipe,
+        whole=whole,
+        headline=counts.headline(whole),
+        ledgers=found.ledgers,
+        built=_built(corpus),
+        funnels=[(entry, funnel(entry)) for entry in _panels(found)],
+        kept=gallery.kept_faces(corpus, found),
+        strips=strips,
+        clusters=clusters,
+        measures=measures,
+        histogram=histogram,
+        matrix=_matrix(found),
+        values=_recipe_values(corpus),
+        config=storage.read_json(storage.join(corpus.out, CONFIG)),
+        about=ABOUT,
+        rings=template_points(corpus.recipe).tolist(),
+        troubles=originals.troubles,
+    )
+
+
+ABOUT: Mapping[str, str] = {
+    "not_an_image": "The bytes are no picture, and the name does not claim one.",
+    "too_many_pixels": "More pixels than the limit; not decoded.",
+    "too_small": "The shorter side is below the limit.",
+    "aspect_ratio": "Longer than the recipe allows for its width, or wider for its height.",
+    "no_face": "The detector saw no face, or none it was sure of (yellow, where there was one).",
+    "several_faces": "The recipe wants one face, and another one rivals it.",
+    "face_too_small": "The eyes are closer together, in source pixels, than the limit.",
+    "face_cut_off": "Too much of the crop would lie outside the picture.",
+    "implausible_face": "The five points do not look like a face.",
+    "too_dark": "The crop is darker than the limit.",
+    "too_bright": "The crop is brighter than the limit.",
+    "too_blurred": "The crop is less sharp than the limit.",
+    "empty": "The file has no bytes.",
+    "corrupt": "It claims to be a picture, but cannot be decoded whole.",
+    "unreadable": "The source could not be read; the next build tries again.",
+    "error": "A mistake of the program's, which is worth a report; the next build tries again.",
+}
+"""What every reason means, for people."""
+
+
+def _environment() -> jinja2.Environment:
+    def load(name: str) -> str:
+        return importlib.resources.files("facecorpus.report").joinpath(name).read_text("utf-8")
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(load),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = visible
+    environment.filters["short"] = short
+    environment.filters["number"] = lambda value: f"{value:,}"
+    return environment
+
+
+def visible(text: str) -> str:
+    """The text with control and formatting characters (which could reorder or hide a name) as `\\u202e`."""
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in hidden else c for c in text)
+
+
+def short(text: str, limit: int = 44) -> str:
+    """The text with its middle left out where it is longer than `limit`."""
+    if len(text) <= limit:
+        return text
+    head = (limit - 1) // 2
+    return f"{text[:head]}…{text[-(limit - 1 - head) :]}"
+
+
+def _panels(found: Survey) -> list[Any]:
+    """All sources together, then each."""
+    entries = list(found.ledgers.values())
+    return [counts.total(found.ledgers), *entries] if len(entries) > 1 else entries
+
+
+def _built(corpus: Corpus) -> dict[str, Any]:
+    """Shards, samples, and whether these very shards were verified."""
+    url = storage.join(corpus.out, materialise.SHARDS)
+    if not storage.exists(url):
+        return {"shards": 0, "samples": 0, "verified": False, "why": "no shards yet"}
+    table = storage.read_table(url, columns=["shard", "samples", "sha256"])
+    now = dict(zip(table["shard"].to_pylist(), table["sha256"].to_pylist(), strict=True))
+    checked = storage.join(corpus.out, verify.VERIFIED)
+    built = {"shards": len(now), "samples": sum(table["samples"].to_pylist())}
+    if not storage.exists(checked):
+        return {**built, "verified": False, "why": "not verified yet"}
+    same = storage.read_json(checked)["shards"] == now
+    return {**built, "verified": same, "why": "" if same else "changed since it was verified"}
+
+
+def _matrix(found: Survey) -> dict[str, Any]:
+    pairs = gallery.overlap(found)
+    names = gallery.sources_with(pairs, list(found.ledgers))
+    shown = sorted(names, key=lambda n: -sum(c for pair, c in pairs.items() if n in pair))[:MATRIX_SOURCES]
+    names = [name for name in names if name in shown]
+    across = sum(count for (a, b), count in pairs.items() if a != b)
+    peak = max(pairs.values(), default=1)
+    cells = [[pairs.get((row, column), 0) for column in names] for row in names]
+    return {"names": names, "cells": cells, "peak": peak, "across": across, "all": sum(pairs.values())}
+
+
+def _recipe_values(corpus: Corpus) -> Sequence[tuple[str, Any, Any, bool]]:
+    """(name, value, value of the recipe as named, whether they differ), nested names joined by dots."""
+    now = _flat(recipes.to_plain(corpus.recipe))
+    try:
+        named = _flat(recipes.to_plain(recipes.recipe(corpus.recipe.name)))
+    except UserError:
+        named = now
+    hidden = ("name", "about", "sources")
+    return [
+        (name, _text(value), _text(named.get(name)), name in named and named[name] != value)
+        for name, value in now.items()
+        if name not in hidden
+    ]
+
+
+def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        flat |= _flat(item, f"{path}{name}.") if isinstance(item, Mapping) else {f"{path}{name}": item}
+    return flat
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
