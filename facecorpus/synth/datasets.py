@@ -1,0 +1,194 @@
+"""Miniature data sets of drawn people, in the layouts of the real ones, with a truth file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from facecorpus.errors import UserError
+from facecorpus.record import State
+from facecorpus.synth.album import Album, Signature, sign
+from facecorpus.synth.identity import Identity
+from facecorpus.synth.layouts import Entry, names, write_source
+from facecorpus.synth.picture import edited, edited_points, file_bytes, take
+from facecorpus.synth.plan import ALL, PEOPLE, SIZES, Item, Shot, plan
+from facecorpus.synth.truth import TRUTH_NAME, TruthRow, read_truth, write_truth
+
+MAX_ATTEMPTS = 60
+"""Times a picture is redrawn before giving up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    shot: Shot | None
+    items: tuple[Item, ...]
+    seed: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    files: tuple[bytes, ...]
+    points: tuple[tuple[float, ...] | None, ...]
+    boxes: tuple[tuple[float, float, float, float] | None, ...]
+    au: dict[int, float] | None
+    signature: Signature
+
+
+def _render(job: _Job) -> _Rendered:
+    if job.shot is None:
+        files = tuple(file_bytes(item, None, job.seed + k) for k, item in enumerate(job.items))
+        nothing = (None,) * len(files)
+        return _Rendered(files, nothing, nothing, None, sign([], None, -1))
+    taken = take(job.shot, job.seed, job.attempt)
+    files = tuple(file_bytes(item, taken.rgb, job.seed) for item in job.items)
+    pictures = [taken.rgb, *(edited(taken.rgb, item.edit, item.size_px) for item in job.items)]
+    face = taken.faces[0] if len(taken.faces) == 1 else None
+    wanted = any(item.outcome in (State.KEPT, State.DUPLICATE) for item in job.items)
+    signature = sign(pictures, face.points_px if face and wanted else None, job.shot.people[0])
+    moved = [edited_points(face, item, job.shot.size_px) if face else (None, None) for item in job.items]
+    return _Rendered(
+        files,
+        tuple(points for points, _ in moved),
+        tuple(box for _, box in moved),
+        taken.au,
+        signature,
+    )
+
+
+def _jobs(items: Sequence[Item], seed: int) -> list[tuple[list[int], _Job]]:
+    by_shot: dict[int, list[int]] = {}
+    for k, item in enumerate(items):
+        by_shot.setdefault(item.shot.number if item.shot else -1 - k, []).append(k)
+    jobs = []
+    for _, members in sorted(by_shot.items(), key=lambda pair: pair[1][0]):
+        chosen = tuple(items[k] for k in members)
+        jobs.append(
+            (members, _Job(chosen[0].shot, chosen, seed + (members[0] if chosen[0].shot is None else 0), 0))
+        )
+    return jobs
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def _rendered(jobs: Sequence[_Job], workers: int) -> Iterator[_Rendered]:
+    if workers <= 1:
+        yield from map(_render, jobs)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        yield from pool.map(_render, jobs, chunksize=8)
+
+
+def _draw(items: Sequence[Item], seed: int, workers: int) -> list[tuple[bytes, _Rendered, int]]:
+    """For every item its bytes, what was rendered, and its place in that."""
+    album = Album()
+    out: dict[int, tuple[bytes, _Rendered, int]] = {}
+    jobs = _jobs(items, seed)
+    drawn = _rendered([job for _, job in jobs], workers)
+    with tqdm(total=len(items), desc="drawing", unit="picture") as bar:
+        for (members, job), first in zip(jobs, drawn, strict=True):
+            new, attempt = first, 0
+            while not album.accepts(new.signature, attempt):
+                attempt += 1
+                if attempt == MAX_ATTEMPTS:
+                    raise RuntimeError(
+                        f"picture {job.shot} stays too close to another after {attempt} attempts"
+                    )
+                new = _render(_Job(job.shot, job.items, job.seed, attempt))
+            album.add(new.signature)
+            for place, k in enumerate(members):
+                out[k] = (new.files[place], new, place)
+            bar.update(len(members))
+    return [out[k] for k in range(len(items))]
+
+
+def write_datasets(
+    root: Path, sources: Sequence[str] = ALL, seed: int = 0, preset: str = "sample", workers: int = 1
+) -> Path:
+    """Draw miniature data sets below `root`, one folder each, and the truth about them.
+
+    Args:
+        root: created if missing; data sets drawn there earlier are replaced.
+        sources: which of `plan.ALL`.
+        seed: who is drawn and everything else; equal arguments give equal bytes, for any number of workers.
+        preset: "sample" (about 1,500 inputs) or "tiny" (about 60).
+        workers: processes that draw.
+
+    Returns:
+        Path of the truth file, `ROOT/truth.jsonl`.
+
+    Raises:
+        UserError: an unknown source or preset, or a folder of that name that was not drawn by this function.
+    """
+    _check(root, sources, preset)
+    items = plan(sources, seed, preset)
+    drawn = _draw(items, seed, workers)
+    part = root / ".synth-part"
+    shutil.rmtree(part, ignore_errors=True)
+    rows: list[TruthRow] = []
+    for source in [name for name in ALL if name in sources]:
+        chosen = [k for k, item in enumerate(items) if item.source == source]
+        entries = _entries(source, [items[k] for k in chosen], [drawn[k] for k in chosen], seed, preset)
+        (part / source).mkdir(parents=True)
+        write_source(source, part / source, entries)
+        rows += [_truth(entry, drawn[k][1]) for entry, k in zip(entries, chosen, strict=True)]
+    if (root / TRUTH_NAME).exists():
+        for name in {row.source for row in read_truth(root)}:
+            shutil.rmtree(root / name, ignore_errors=True)
+    for source in {item.source for item in items}:
+        (part / source).rename(root / source)
+    shutil.rmtree(part)
+    return write_truth(root, rows)
+
+
+def _check(root: Path, sources: Sequence[str], preset: str) -> None:
+    unknown = sorted(set(sources) - set(ALL))
+    if unknown or not sources:
+        raise UserError(
+            f"sources {', '.join(unknown) or '(none)'} cannot be drawn; choose from {', '.join(ALL)}."
+        )
+    if preset not in SIZES:
+        raise UserError(f"preset {preset!r} does not exist; choose from {', '.join(SIZES)}.")
+    root.mkdir(parents=True, exist_ok=True)
+    ours = {row.source for row in read_truth(root)} if (root / TRUTH_NAME).exists() else set()
+    for source in sources:
+        if source not in ours and (root / source).exists():
+            raise UserError(
+                f"{root / source} exists and was not drawn; give another root so that it stays as it is."
+            )
+
+
+def _entries(
+    source: str, items: Sequence[Item], drawn: Sequence[tuple[bytes, _Rendered, int]], seed: int, preset: str
+) -> list[Entry]:
+    first_person = sum(PEOPLE[preset][name] for name in ALL[: ALL.index(source)])
+    out = []
+    for item, (member, identity), (data, new, place) in zip(
+        items, names(source, items, seed), drawn, strict=True
+    ):
+        who = Identity.sample(seed, first_person + item.person)
+        out.append(Entry(item, member, identity, who, data, new.points[place], new.boxes[place]))
+    return out
+
+
+def _truth(entry: Entry, new: _Rendered) -> TruthRow:
+    item = entry.item
+    readable = item.damage is None and new.au is not None
+    return TruthRow(
+        id=f"{item.source}/{entry.member}",
+        source=item.source,
+        outcome=str(item.outcome),
+        reason=str(item.reason) if item.reason else None,
+        duplicate_group=item.group,
+        identity=entry.identity,
+        au={str(unit): level for unit, level in sorted((new.au or {}).items())} if readable else None,
+    )
