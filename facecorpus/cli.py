@@ -283,6 +283,7 @@ def synth(
 
 def main() -> None:
     """Entry point: errors meant for the user are one sentence and exit code 2; Ctrl-C exits with 130."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported; see engines/local.py
     debug = "--debug" in sys.argv
     try:
         app([argument for argument in sys.argv[1:] if argument != "--debug"])

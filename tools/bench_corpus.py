@@ -30,6 +30,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does, and before NumPy is imported
+
 import cv2
 import numpy as np
 from PIL import Image

@@ -18,6 +18,10 @@ Context = TypeVar("Context")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""The processes are the parallelism. NumPy's BLAS starts a thread per core in each of them, and the threads of idle
+ones spin: with two workers on two cores that costs half the speed (`docs/benchmarks.md`)."""
+
 _state: dict[str, Any] = {}
 
 
@@ -53,6 +57,8 @@ def run(
     if workers <= 1 or len(tasks) <= 1:
         yield from _run_here(function, context, tasks)
         return
+    for name in BLAS_THREADS:  # read when a worker imports NumPy
+        os.environ.setdefault(name, "1")
     pool = ProcessPoolExecutor(
         min(workers, len(tasks)),
         mp_context=multiprocessing.get_context("spawn"),
