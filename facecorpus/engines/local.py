@@ -19,8 +19,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""The processes are the parallelism. NumPy's BLAS would start a thread per core in each of them, and threads that
-wait spin: with two workers on two cores that costs more than half the speed (`docs/benchmarks.md`)."""
+"""The processes are the parallelism. NumPy's BLAS would start a thread per core in each of them, and waiting
+threads spin: with two workers on two cores that costs more than half the speed (`docs/benchmarks.md`)."""
 
 _state: dict[str, Any] = {}
 
