@@ -1,0 +1,31 @@
+"""Checkpoints: directories that are whole or absent, hashed, verified before use, with no pickle in them.
+
+`RUN/checkpoints/step-00001200/` holds the weights (`model.safetensors`, `ema.safetensors`), the optimizer's
+and the loader's state, every rank's random number generators, the configuration and the versions;
+`manifest.json` names each file with its size and SHA-256.
+"""
+
+from __future__ import annotations
+
+from fautrain.checkpoint.manifest import verify
+from fautrain.checkpoint.overview import inspect
+from fautrain.checkpoint.rng import restore_rng, rng_state
+from fautrain.checkpoint.saving import save
+from fautrain.checkpoint.shelf import latest, pin, pins, set_aside_after, step_of, steps
+from fautrain.checkpoint.state import State, load
+
+__all__ = [
+    "State",
+    "inspect",
+    "latest",
+    "load",
+    "pin",
+    "pins",
+    "restore_rng",
+    "rng_state",
+    "save",
+    "set_aside_after",
+    "step_of",
+    "steps",
+    "verify",
+]

@@ -1,0 +1,129 @@
+"""Writing a checkpoint, by one rank or by many."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from fautrain.checkpoint.disk import explained, put_in_place, sync
+from fautrain.checkpoint.manifest import NAME, step_name, write_manifest
+from fautrain.checkpoint.rng import rng_state
+from fautrain.checkpoint.shelf import FOLDER, clear_leftovers, prune
+from fautrain.checkpoint.state import State, rank_file, write_nested, write_shared
+from fautrain.checkpoint.versions import versions
+from fautrain.errors import UserError
+
+_log = logging.getLogger("fautrain")
+
+
+def _alone() -> None:
+    """The barrier of a run of one process."""
+
+
+def save(
+    run_dir: str | Path,
+    state: State,
+    *,
+    keep: int,
+    rank: int = 0,
+    world: int = 1,
+    barrier: Callable[[], None] = _alone,
+) -> Path:
+    """Writes RUN_DIR/checkpoints/step-NNNNNNNN and then removes those that `keep` does not spare.
+
+    Every rank calls it with the same step, and `run_dir` is one directory for all of them. All is written in
+    a directory aside, forced to disk, with the manifest last, and renamed in one step: a crash at any moment
+    leaves the earlier checkpoints and either the whole new one or none. `state.rng` is taken here where it is
+    None. A checkpoint of the same step is replaced. `barrier` returns when all ranks have called it.
+
+    Returns:
+        The checkpoint's directory.
+
+    Raises:
+        UserError: it could not be written (disk full, not writable), here or on another rank.
+        TypeError: the state holds something that cannot be written.
+    """
+    run_dir = Path(run_dir)
+    target = run_dir / FOLDER / step_name(state.step)
+    failures: list[Exception] = []
+
+    def attempt(part: Callable[[], None]) -> None:
+        # A rank that fails must still come to the barriers, or the others would wait there for ever.
+        if not failures:
+            try:
+                part()
+            except Exception as error:
+                failures.append(error)
+
+    if rank == 0:
+        attempt(lambda: _open_aside(run_dir, target))
+    barrier()
+    try:
+        attempt(lambda: _write_parts(_aside(target), state, rank))
+        barrier()
+        if rank == 0:
+            attempt(lambda: _publish(_aside(target), target, state.step, world))
+        barrier()
+    finally:
+        if rank == 0:
+            clear_leftovers(run_dir)
+    if failures:
+        raise explained(failures[0], target) from failures[0]
+    if not (target / NAME).is_file():
+        raise UserError(f"the checkpoint {target} was not written by rank 0; mend what rank 0 reports")
+    if rank == 0:
+        _prune(run_dir, state.step, keep)
+    return target
+
+
+def _open_aside(run_dir: Path, target: Path) -> None:
+    """Makes the one directory aside of this run."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sync(run_dir)
+    clear_leftovers(run_dir)
+    (target.parent / f".{target.name}.part-{os.getpid()}").mkdir()
+
+
+def _aside(target: Path) -> Path:
+    """The directory that rank 0 has opened: other ranks do not know its process id."""
+    found = list(target.parent.glob(f".{target.name}.part-*"))
+    if not found:
+        raise UserError(
+            f"rank 0 has opened no directory {target.parent}/.{target.name}.part-*; mend what it reports, "
+            "or give all ranks the same shared directory"
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"{found[0]} and {found[1]} are being written at once; run one training in it at a time"
+        )
+    return found[0]
+
+
+def _write_parts(aside: Path, state: State, rank: int) -> None:
+    """Writes this rank's files, and on rank 0 the common ones."""
+    write_nested(aside, rank_file(rank), rng_state() if state.rng is None else state.rng)
+    if rank == 0:
+        write_shared(aside, dataclasses.replace(state, versions=versions()))
+
+
+def _publish(aside: Path, target: Path, step: int, world: int) -> None:
+    """Seals the directory aside and gives it its name."""
+    for rank in range(world):
+        if not (aside / f"{rank_file(rank)}.json").is_file():
+            raise UserError(
+                f"the checkpoint {target} lacks the part of rank {rank}; mend what rank {rank} reports"
+            )
+    write_manifest(aside, step, world)
+    sync(aside)
+    put_in_place(aside, target)
+
+
+def _prune(run_dir: Path, step: int, keep: int) -> None:
+    """Removes older checkpoints; the new one is safe, so a failure here is no reason to stop the run."""
+    try:
+        prune(run_dir, step, keep)
+    except (OSError, UserError) as error:
+        _log.warning("older checkpoints could not be removed: %s", error)

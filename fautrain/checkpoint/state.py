@@ -1,0 +1,121 @@
+"""What a checkpoint holds, and reading it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fautrain.checkpoint.codec import decode, encode, plain_tensor
+from fautrain.checkpoint.disk import write_json, write_tensors
+from fautrain.checkpoint.manifest import read_manifest, verify
+from fautrain.errors import UserError
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a run needs to go on as if nothing had happened.
+
+    Of what ranks other than 0 save, only `rng` is used; the rest may be left empty there. Nested values may
+    hold what `fautrain.checkpoint.codec` can write.
+    """
+
+    step: int
+    """Steps done."""
+    model: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """The model's full state dict, plain tensors on any device; read back on the CPU."""
+    ema: Mapping[str, Tensor] | None = None
+    """State dict of the moving average of the weights, if one is kept."""
+    optimizer: Any = None
+    """The optimizer's state dict."""
+    loader: Any = None
+    """Where the loader stands."""
+    counters: Any = None
+    """Epoch, samples seen, steps skipped, best loss and the like."""
+    extra: Any = None
+    """Anything else, such as the state of a loss scaler."""
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The resolved configuration as plain JSON data."""
+    rng: Any = None
+    """This rank's generators (`rng_state`). Read back None for a rank that did not save."""
+    versions: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+    """What it was made with; filled in by saving."""
+    world: int = 1
+    """Ranks that saved; filled in by saving."""
+
+
+def rank_file(rank: int) -> str:
+    """Name, without ending, of the files of one rank."""
+    return f"rank-{rank:05d}"
+
+
+def write_shared(folder: Path, state: State) -> None:
+    """Writes the parts that are the same on all ranks."""
+    write_tensors(folder / "model.safetensors", _dense(state.model, "model"))
+    if state.ema is not None:
+        write_tensors(folder / "ema.safetensors", _dense(state.ema, "ema"))
+    write_nested(folder, "optimizer", state.optimizer)
+    progress = {"loader": state.loader, "counters": state.counters, "extra": state.extra}
+    write_nested(folder, "progress", progress)
+    write_json(folder / "config.json", dict(state.config))
+    write_json(folder / "versions.json", dict(state.versions))
+
+
+def write_nested(folder: Path, name: str, value: Any) -> None:
+    """Writes a nested value as NAME.json and, where it holds tensors, NAME.safetensors; the JSON last."""
+    tensors, tree = encode(value, name)
+    if tensors:
+        write_tensors(folder / f"{name}.safetensors", tensors)
+    write_json(folder / f"{name}.json", tree)
+
+
+def read_nested(folder: Path, name: str) -> Any:
+    """The value that `write_nested` wrote."""
+    path = folder / f"{name}.safetensors"
+    tensors = load_file(path) if path.is_file() else {}
+    return decode(tensors, json.loads((folder / f"{name}.json").read_bytes()))
+
+
+def load(folder: str | Path, rank: int = 0) -> State:
+    """Reads a checkpoint after verifying every byte of it; `rng` is that of `rank`.
+
+    Raises:
+        UserError: it is missing, torn or altered; the message names the file at fault.
+    """
+    folder = Path(folder)
+    if faults := verify(folder):
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UserError(
+            f"the checkpoint {folder} is not whole: {faults[0]}{more}; "
+            "use an older one, or --resume auto, which takes the newest whole one"
+        )
+    manifest = read_manifest(folder)
+    progress = read_nested(folder, "progress")
+    ema = folder / "ema.safetensors"
+    own = rank_file(rank)
+    return State(
+        step=manifest["step"],
+        model=_in_order(load_file(folder / "model.safetensors")),
+        ema=_in_order(load_file(ema)) if ema.name in manifest["files"] else None,
+        optimizer=read_nested(folder, "optimizer"),
+        loader=progress["loader"],
+        counters=progress["counters"],
+        extra=progress["extra"],
+        config=json.loads((folder / "config.json").read_bytes()),
+        rng=read_nested(folder, own) if f"{own}.json" in manifest["files"] else None,
+        versions=json.loads((folder / "versions.json").read_bytes()),
+        world=manifest["world"],
+    )
+
+
+def _dense(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
+    return {name: plain_tensor(tensor, f"{group}.{name}") for name, tensor in tensors.items()}
+
+
+def _in_order(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensors[name] for name in sorted(tensors)}

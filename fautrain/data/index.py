@@ -1,0 +1,246 @@
+"""Where each sample's picture lies in its shard: from the corpus' own manifests, else by one walk over the
+tar.
+
+A sample is what stock webdataset makes of a shard: adjacent members with the same key, which is the member's
+name up to the first dot of its last part. Its picture is the member whose whole extension is jpg, jpeg, png
+or webp, in that order. (A shard's `.tar.idx` is not needed: the manifest says more.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import posixpath
+import tarfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from fautrain.data.fetch import ShardCache
+from fautrain.data.order import Ints
+from fautrain.data.shards import Shard, filesystem, list_shards, verify_hashes
+from fautrain.errors import UserError
+
+PICTURES = ("jpg", "jpeg", "png", "webp")
+_COLUMNS = ["key", "jpg_offset", "jpg_bytes"]
+_HELD_OUT_KEY = b"fautrain held-out samples"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """The samples of one shard, in tar order."""
+
+    keys: NDArray[np.bytes_]
+    """UTF-8."""
+    offsets: Ints
+    sizes: Ints
+    """Bytes of the picture; -1 where the sample has none."""
+    damage: str = ""
+    """What hides an unknown number of samples; empty for a whole shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Shards and their samples. A sample's number is its row over all shards in order: 24 to 32 bytes a row
+    (about 0.25 GB for 9 million), shared by the workers, which are forked."""
+
+    shards: tuple[Shard, ...]
+    indexes: tuple[ShardIndex, ...]
+    starts: Ints
+    """First row of each shard, and the number of rows after the last: (shards + 1,)."""
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def locate(self, sample: int) -> tuple[int, int]:
+        """(shard number, row in the shard) of a sample."""
+        shard = int(np.searchsorted(self.starts, sample, side="right")) - 1
+        return shard, sample - int(self.starts[shard])
+
+    def key(self, sample: int) -> str:
+        """Key of a sample."""
+        shard, row = self.locate(sample)
+        return self.indexes[shard].keys[row].decode()
+
+    def fingerprint(self) -> str:
+        """Hash of the keys and sizes of all samples in order: equal exactly where sample numbers mean the
+        same. Wherever the shards lie, and 16 hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=8)
+        for index in self.indexes:
+            digest.update(b"\0".join(index.keys.tolist()) + index.sizes.tobytes())
+        return digest.hexdigest()
+
+
+def held_out_mask(keys: Iterable[bytes], fraction: float) -> NDArray[np.bool_]:
+    """Which samples are held out: those whose keyed BLAKE2b, as a fraction of its range, is below `fraction`.
+
+    A pure function of the key: the same for any seed, shard and neighbours, and a larger fraction only adds.
+    """
+    limit = int(fraction * 2**64)
+    return np.fromiter(
+        (
+            int.from_bytes(hashlib.blake2b(k, digest_size=8, key=_HELD_OUT_KEY).digest(), "big") < limit
+            for k in keys
+        ),
+        np.bool_,
+    )
+
+
+def open_corpus(shards: str, cache: ShardCache, verify: bool = True, rank: int = 0, world: int = 1) -> Corpus:
+    """List the shards, check them against the corpus table, and index their samples.
+
+    Args:
+        shards: see `list_shards`.
+        cache: folder for remote shards, foreign shards' indexes and the memory of checked hashes.
+        verify: hash every local shard (remote ones are always hashed when fetched); see `verify_hashes`.
+        rank: of this process; divides the hashing.
+        world: number of processes.
+
+    Raises:
+        UserError: a shard is missing, altered or unreadable, or there is no sample at all.
+    """
+    found = list_shards(shards)
+    if verify:
+        verify_hashes(found, cache.folder.parent, rank, world)
+    with ThreadPoolExecutor(8) as pool:
+        lazily = pool.map(lambda s: index_shard(s, cache), found)
+        indexes = tuple(tqdm(lazily, "indexing shards", len(found), disable=None, delay=2, leave=False))
+    starts = np.concatenate([[0], np.cumsum([len(i.keys) for i in indexes])]).astype(np.int64)
+    if not starts[-1]:
+        raise UserError(f"data.shards: the {len(found)} shards of {shards!r} hold no sample with a picture")
+    return Corpus(found, indexes, starts)
+
+
+def index_shard(shard: Shard, cache: ShardCache) -> ShardIndex:
+    """The index of a shard: from the manifest beside it, from the cache, or from a walk over its headers."""
+    index = _from_manifest(shard)
+    if index is None:
+        memory = _memory(shard, cache)
+        index = _recall(memory) if memory.exists() else None
+        if index is None:
+            fd = cache.open(shard)
+            try:
+                index = walk_tar(fd, shard)
+            finally:
+                os.close(fd)
+            _remember(memory, index)
+    if shard.samples is not None and len(index.keys) != shard.samples:
+        raise UserError(
+            f"{shard.url} has {len(index.keys)} samples by its index and {shard.samples} by the corpus "
+            "table; rebuild the corpus"
+        )
+    return index
+
+
+def _from_manifest(shard: Shard) -> ShardIndex | None:
+    fs, path = filesystem(posixpath.splitext(shard.url)[0] + ".parquet")
+    if not fs.exists(path):
+        return None
+    with fs.open(path, "rb") as file:
+        try:
+            manifest = pq.ParquetFile(file)
+            # Others write a Parquet file beside their shards too, with other columns.
+            if not set(_COLUMNS) <= set(manifest.schema_arrow.names):
+                return None
+            table = manifest.read(_COLUMNS)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"the manifest {path} cannot be read ({error}); rebuild the corpus") from error
+    return ShardIndex(*_arrays(table, _COLUMNS))
+
+
+def _arrays(table: pa.Table, names: list[str]) -> tuple[NDArray[np.bytes_], Ints, Ints]:
+    keys = [k.encode() for k in table.column(names[0]).to_pylist()]
+    offsets, sizes = (table.column(n).to_numpy().astype(np.int64) for n in names[1:])
+    return np.array(keys, dtype=np.bytes_), offsets, sizes
+
+
+def _memory(shard: Shard, cache: ShardCache) -> Path:
+    version = cache.place(shard).name
+    if shard.local:
+        stat = Path(shard.url).stat()
+        version = f"{Path(shard.url).resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    digest = hashlib.blake2b(version.encode(), digest_size=16).hexdigest()
+    return cache.folder.parent / "index" / f"{digest}.parquet"
+
+
+def _recall(memory: Path) -> ShardIndex | None:
+    try:
+        table = pq.read_table(memory)
+    except (pa.ArrowInvalid, OSError):
+        return None
+    damage = (table.schema.metadata or {}).get(b"damage", b"").decode()
+    return ShardIndex(*_arrays(table, ["key", "offset", "bytes"]), damage)
+
+
+def _remember(memory: Path, index: ShardIndex) -> None:
+    table = pa.table(
+        {"key": [k.decode() for k in index.keys.tolist()], "offset": index.offsets, "bytes": index.sizes}
+    ).replace_schema_metadata({"damage": index.damage})
+    aside = memory.with_name(f"{memory.name}.{os.getpid()}")
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, aside)
+        aside.replace(memory)
+    except OSError:  # a cache that cannot be written costs the walk again at the next start
+        return
+
+
+def walk_tar(fd: int, shard: Shard) -> ShardIndex:
+    """Index an uncompressed tar by its headers alone.
+
+    A tar that ends too early gives the samples that are named before its end and says so in `damage`; a
+    sample that is cut is among them and fails when it is read.
+
+    Raises:
+        UserError: this is no uncompressed tar.
+    """
+    rows: list[tuple[bytes, int, int]] = []
+    current, best, end, damage = None, len(PICTURES), 0, ""
+    with io.FileIO(fd, closefd=False) as raw, io.BufferedReader(raw, 4096) as file:
+        file.seek(0)
+        try:
+            tar = tarfile.TarFile(fileobj=file)
+        except tarfile.TarError as error:
+            raise UserError(
+                f"{shard.url} is no uncompressed tar ({error}); unpack it if it is .tar.gz"
+            ) from error
+        with tar:
+            while True:
+                try:
+                    member = tar.next()
+                except tarfile.ReadError as error:
+                    damage = f"the tar breaks off or is damaged after byte {end} ({error})"
+                    break
+                if member is None:
+                    break
+                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                folder, base = posixpath.split(member.name)
+                stem, dot, extension = base.partition(".")
+                if not member.isfile() or not dot or not stem:
+                    continue
+                key = posixpath.join(folder, stem).encode("utf-8", "surrogateescape")
+                if key != current:
+                    rows.append((key, -1, -1))
+                    current, best = key, len(PICTURES)
+                if extension.lower() in PICTURES[:best]:
+                    best = PICTURES.index(extension.lower())
+                    rows[-1] = (key, member.offset_data, member.size)
+            file.seek(end)
+            if not damage and file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                damage = f"neither a tar header nor the end mark is at byte {end}"
+    if rows and not any(size >= 0 for _, _, size in rows):
+        damage, rows = damage or f"none of its {len(rows)} samples has a {', '.join(PICTURES)} member", []
+    return ShardIndex(
+        np.array([r[0] for r in rows], dtype=np.bytes_),
+        np.array([r[1] for r in rows], dtype=np.int64),
+        np.array([r[2] for r in rows], dtype=np.int64),
+        damage,
+    )

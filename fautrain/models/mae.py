@@ -1,0 +1,129 @@
+"""Masked autoencoder (He et al. 2022; FMAE section 3, MAE-Face section 3.1).
+
+Images are cut into patches, most of which are hidden; a ViT encoder sees the visible ones alone, and a small
+transformer decoder predicts the pixels of the hidden ones. Shapes: N images, L patches of p x p px, K
+visible, D the encoder's width, E the decoder's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fautrain.errors import UserError
+from fautrain.models.masking import kept_patches, random_mask
+from fautrain.models.vit import LAYER_NORM_EPS, Block, Size, Trunk, initialise, sincos_positions, size_of
+
+
+class MaeOutput(NamedTuple):
+    """What one pass gives; the loss compares `prediction` with `patchify(images)` where `mask` is 1."""
+
+    prediction: Tensor
+    """(N, L, p * p * 3): predicted pixels of every patch, in the order of `patchify`."""
+    mask: Tensor
+    """(N, L) float32: 1 where the patch was hidden from the encoder, 0 where it was visible."""
+    latent: Tensor
+    """(N, 1 + K, D): the encoder's normed output, class token first."""
+
+
+def patchify(images: Tensor, patch_px: int) -> Tensor:
+    """Cut (N, 3, H, W) into (N, L, p * p * 3): patches by rows, in each the pixels by rows, channel last."""
+    n, c, h, w = images.shape
+    p = patch_px
+    patches = images.reshape(n, c, h // p, p, w // p, p).permute(0, 2, 4, 3, 5, 1)
+    return patches.reshape(n, (h // p) * (w // p), p * p * c)
+
+
+def unpatchify(patches: Tensor, patch_px: int) -> Tensor:
+    """Undo `patchify` for square images: (N, L, p * p * 3) -> (N, 3, H, W)."""
+    n, count, _ = patches.shape
+    p, grid = patch_px, round(count**0.5)
+    pixels = patches.reshape(n, grid, grid, p, p, 3).permute(0, 5, 1, 3, 2, 4)
+    return pixels.reshape(n, 3, grid * p, grid * p)
+
+
+class MaskedAutoencoder(Trunk):
+    """Encoder on visible patches, decoder on all. Key names and shapes are those of MAE's published files."""
+
+    def __init__(
+        self,
+        size: Size,
+        *,
+        image_px: int = 224,
+        patch_px: int | None = None,
+        mask_ratio: float = 0.75,
+        decoder_width: int = 512,
+        decoder_depth: int = 8,
+        decoder_heads: int = 16,
+        checkpoint_activations: bool = False,
+    ) -> None:
+        super().__init__(size, image_px, patch_px or size.patch_px, checkpoint_activations)
+        if decoder_depth < 1:
+            raise UserError(f"model.decoder_depth is {decoder_depth}: a decoder needs at least one block")
+        self.kept = kept_patches(self.patches, mask_ratio)
+        self.decoder_embed = nn.Linear(size.width, decoder_width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
+        positions = sincos_positions(decoder_width, self.grid)
+        self.decoder_pos_embed = nn.Parameter(positions, requires_grad=False)
+        self.decoder_blocks = nn.ModuleList(Block(decoder_width, decoder_heads) for _ in range(decoder_depth))
+        self.decoder_norm = nn.LayerNorm(decoder_width, eps=LAYER_NORM_EPS)
+        self.decoder_pred = nn.Linear(decoder_width, self.patch_px**2 * 3)
+        self.apply(initialise)
+        nn.init.normal_(self.cls_token, std=0.02)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(
+        self, images: Tensor, noise: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> MaeOutput:
+        """Hide patches of images (N, 3, H, W) float, normalised, and predict them.
+
+        `noise` (N, L) decides what is hidden (see `random_mask`); without it, it is drawn from `generator` or
+        from the device's own.
+        """
+        patches = self.embed(images)  # (N, L, D)
+        if noise is None:
+            noise = torch.rand(patches.shape[:2], generator=generator, device=patches.device)
+        if noise.shape != patches.shape[:2]:
+            raise ValueError(f"noise of shape {tuple(noise.shape)} for patches {tuple(patches.shape[:2])}")
+        masking = random_mask(noise, self.kept)
+        where = masking.kept[:, :, None].expand(-1, -1, patches.shape[2])
+        visible = self.with_class(patches.gather(1, where))  # (N, 1 + K, D)
+        latent = self.norm(self.run_blocks(self.blocks, visible))
+        return MaeOutput(self.decode(latent, masking.restore), masking.mask, latent)
+
+    def decode(self, latent: Tensor, restore: Tensor) -> Tensor:
+        """Predict all patches: latent (N, 1 + K, D), restore (N, L) int64 -> (N, L, p * p * 3)."""
+        tokens = self.decoder_embed(latent)  # (N, 1 + K, E)
+        n, visible, e = tokens.shape
+        hidden = self.mask_token.to(tokens.dtype).expand(n, restore.shape[1] + 1 - visible, -1)
+        patches = torch.cat([tokens[:, 1:], hidden], dim=1)
+        patches = patches.gather(1, restore[:, :, None].expand(-1, -1, e))  # (N, L, E), in place
+        tokens = torch.cat([tokens[:, :1], patches], dim=1) + self.decoder_pos_embed
+        tokens = self.run_blocks(self.decoder_blocks, tokens)
+        return self.decoder_pred(self.decoder_norm(tokens[:, 1:]))
+
+
+def make_mae(
+    size: str,
+    *,
+    image_px: int = 224,
+    patch_px: int | None = None,
+    mask_ratio: float = 0.75,
+    decoder_width: int = 512,
+    decoder_depth: int = 8,
+    decoder_heads: int = 16,
+    checkpoint_activations: bool = False,
+) -> MaskedAutoencoder:
+    """A masked autoencoder of a named size with fresh weights; `patch_px` defaults to the size's own."""
+    return MaskedAutoencoder(
+        size_of(size),
+        image_px=image_px,
+        patch_px=patch_px,
+        mask_ratio=mask_ratio,
+        decoder_width=decoder_width,
+        decoder_depth=decoder_depth,
+        decoder_heads=decoder_heads,
+        checkpoint_activations=checkpoint_activations,
+    )

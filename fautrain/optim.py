@@ -1,0 +1,77 @@
+"""Optimiser, weight-decay groups and learning-rate schedule of MAE (its appendix A.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+LR_REFERENCE_BATCH: Final = 256
+"""A base learning rate is stated for this global batch and grows in proportion to it."""
+TOKENS: Final = ("cls_token", "mask_token", "pos_embed", "decoder_pos_embed")
+
+
+def effective_lr(base_lr: float, global_batch: int) -> float:
+    """`base_lr * global_batch / 256`; the global batch counts all ranks and accumulated steps.
+
+    >>> effective_lr(1.5e-4, 4096)
+    0.0024
+    """
+    return base_lr * global_batch / LR_REFERENCE_BATCH
+
+
+def lr_at(step: int, total_steps: int, warmup_steps: int, peak: float, floor: float = 0.0) -> float:
+    """Learning rate of optimiser step `step` (from 0): linearly from 0 to `peak`, half a cosine to `floor`.
+
+    The warm-up reaches `peak` at step `warmup_steps`; `floor` would be reached at `total_steps`, one step
+    after the last, and holds from there on.
+    """
+    if step < warmup_steps:
+        return peak * step / warmup_steps
+    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return floor + (peak - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group the scheduled rate times its own `lr_scale`, if it has one."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim > 1 and name.rpartition(".")[2] not in TOKENS
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups of the parameters that train, in the model's order: with weight decay and without.
+
+    Without: whatever has one dimension (biases, norms) and the learnt tokens and positions, which are vectors
+    too although they are stored with more dimensions. An empty group is left out.
+    """
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for name, p in trained if _decays(name, p)], "weight_decay": weight_decay},
+        {"params": [p for name, p in trained if not _decays(name, p)], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _members(groups: Iterable[dict[str, Any]]) -> Iterator[nn.Parameter]:
+    for group in groups:
+        yield from group["params"]
+
+
+def make_adamw(
+    model: nn.Module,
+    lr: float,
+    weight_decay: float = 0.05,
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-8,
+) -> torch.optim.AdamW:
+    """AdamW over `parameter_groups(model)`: one fused kernel where the device has it, else its usual form."""
+    groups = parameter_groups(model, weight_decay)
+    fused = all(p.device.type in ("cuda", "cpu") and p.is_floating_point() for p in _members(groups))
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=fused)

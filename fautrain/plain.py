@@ -1,0 +1,171 @@
+"""Typed configurations as plain data: dataclasses to JSON and back, and single values set by name.
+
+Works on frozen dataclasses of str, bool, int, float, Literal, optional and tuple fields and of further such
+dataclasses. Every value is checked against its annotation; an unknown name is refused with the nearest known
+one. Text is read as the type that the annotation asks for, so `--set train.compile=false` is not a string.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+from fautrain.errors import UserError
+
+Config = TypeVar("Config")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint for a misspelt name: the nearest of `names`, or all of them."""
+    known = sorted(names)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """Dataclass `config` as JSON-able data: groups become dicts, tuples lists."""
+    return _plain(dataclasses.asdict(config))
+
+
+def build(cls: type[Config], data: Any, path: str = "") -> Config:
+    """An instance of dataclass `cls` from plain data; `path` is its dotted name, for messages.
+
+    Raises:
+        UserError: a value is unknown, missing, or of the wrong type or range.
+    """
+    return typing.cast(Config, _build(cls, data, path))
+
+
+def override(config: Config, settings: Iterable[str]) -> Config:
+    """Dataclass `config` with `name=value` settings applied, nested names joined by dots.
+
+    Raises:
+        UserError: a setting is no `name=value`, names nothing, or its value is of the wrong type or range.
+    """
+    data = to_plain(config)
+    leaves = leaf_names(type(config))
+    for setting in settings:
+        path, mark, text = setting.partition("=")
+        path = path.strip()
+        if not mark:
+            raise UserError(f"--set {setting}: write it as NAME=VALUE, for example optim.lr=1e-4")
+        if path not in leaves:
+            raise UserError(f"--set {setting}: there is no value {path!r}; {_leaf_hint(path, leaves)}")
+        *groups, last = path.split(".")
+        target = data
+        for name in groups:
+            target = target[name]
+        target[last] = text.strip()
+    return build(type(config), data)
+
+
+def _leaf_hint(path: str, leaves: list[str]) -> str:
+    """Which of the dotted names `path` may have meant."""
+    members = [leaf for leaf in leaves if leaf.startswith(f"{path}.")]
+    if members:
+        return f"it is a group of {', '.join(members)}"
+    homes = [leaf for leaf in leaves if leaf.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
+    if homes:
+        return f"did you mean {homes[0]!r}?"
+    group, _, last = path.rpartition(".")
+    members = {leaf[len(group) + 1 :] for leaf in leaves if leaf.startswith(f"{group}.")}
+    # Within a known group the names alone are compared: the common beginning would make all of them alike.
+    return f"in {group}: {nearest(last, members)}" if members else nearest(path, leaves)
+
+
+def leaf_names(cls: Any, prefix: str = "") -> list[str]:
+    """Dotted names of all values below dataclass `cls`."""
+    names: list[str] = []
+    for name, hint in typing.get_type_hints(cls).items():
+        group = dataclasses.is_dataclass(hint)
+        names += leaf_names(hint, f"{prefix}{name}.") if group else [prefix + name]
+    return names
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _build(cls: Any, data: Any, path: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise UserError(f"{path or 'the configuration'} is {data!r}; give a group of values")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(str(name) for name in data if name not in hints)
+    dot = f"{path}." if path else ""
+    if unknown:
+        raise UserError(f"{dot}{unknown[0]} is no value of the configuration; {nearest(unknown[0], hints)}")
+    needed = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in data]
+    if needed:
+        raise UserError(f"{dot}{needed[0]} is missing from the configuration; give it a value")
+    return cls(**{name: _convert(hints[name], item, dot + name) for name, item in data.items()})
+
+
+def _required(item: dataclasses.Field[Any]) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """`value`, as read from JSON or typed as text, as the annotated type `hint`."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, path)
+    if origin in (types.UnionType, typing.Union):
+        return _convert_union(arguments, value, path)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise UserError(f"{path}={value!r}; give one of {', '.join(map(str, arguments))}")
+    if origin is tuple:
+        return _convert_tuple(arguments, value, path)
+    return _convert_scalar(hint, value, path)
+
+
+def _convert_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
+    nothing = value is None or (isinstance(value, str) and value.lower() in ("none", "null"))
+    if type(None) in arguments and nothing:
+        return None
+    kinds = [a for a in arguments if a is not type(None)]
+    for kind in kinds:
+        try:
+            return _convert(kind, value, path)
+        except UserError:
+            if kind is kinds[-1] and len(kinds) == 1:
+                raise
+    words = [w for k in kinds for w in (("true", "false") if k is bool else map(str, typing.get_args(k)))]
+    raise UserError(f"{path}={value!r}; give one of {', '.join(words)}")
+
+
+def _convert_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        value = [item.strip() for item in value.strip("[]()").split(",") if item.strip()]
+    if not isinstance(value, (list, tuple)):
+        value = [value]
+    items = typing.cast(list[Any], value)
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(_convert(arguments[0], item, path) for item in items)
+    if len(items) != len(arguments):
+        raise UserError(f"{path} has {len(items)} values; give {len(arguments)}, joined by commas")
+    return tuple(_convert(hint, item, path) for hint, item in zip(arguments, items, strict=True))
+
+
+def _convert_scalar(hint: type, value: Any, path: str) -> Any:
+    """A str, bool, int or float; text is read as the type, so that `--set a.b=false` is not a true string."""
+    if hint is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if hint in (int, float) and isinstance(value, str):
+        try:
+            return hint(value)
+        except ValueError:
+            pass
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise UserError(f"{path}={value!r}; give {words[hint]}")
+    return value

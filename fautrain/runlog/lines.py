@@ -1,0 +1,120 @@
+"""`log.jsonl`: one JSON object a line, only ever added to, cut back to the checkpoint when a run is resumed.
+
+    {"kind": "train", "step": 40, "epoch": 0.5, "time": 1763791234.5, "values": {"loss": 0.75, "lr": 0.0001}}
+
+Floats come back exactly. JSON has no NaN or infinity: such a value is null, and a further member `nonfinite`
+tells which it was, as in `"nonfinite": {"loss": "nan"}`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NAME = "log.jsonl"
+
+_log = logging.getLogger("fautrain")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the log."""
+
+    kind: str
+    """What was measured: `train`, `eval` or another word."""
+    step: int
+    """Steps done."""
+    epoch: float
+    """Passes over the samples done, with the fraction of the current one."""
+    time: float
+    """Seconds since 1970 (UTC)."""
+    values: Mapping[str, float]
+    """The numbers by name."""
+
+
+def line_to_text(line: Line) -> str:
+    """The line as JSON, with the newline.
+
+    Raises:
+        TypeError: a value is no float or int. A tensor in particular is not: reading it waits for the device.
+    """
+    for name, value in line.values.items():
+        if type(value) not in (float, int):
+            raise TypeError(f"{line.kind} value {name!r} is a {type(value).__qualname__}; give a float")
+    finite = {name: value if math.isfinite(value) else None for name, value in line.values.items()}
+    data: dict[str, Any] = {
+        "kind": line.kind,
+        "step": line.step,
+        "epoch": line.epoch,
+        "time": line.time,
+        "values": finite,
+    }
+    odd = {name: str(value) for name, value in line.values.items() if not math.isfinite(value)}
+    if odd:
+        data["nonfinite"] = odd
+    return json.dumps(data, allow_nan=False) + "\n"
+
+
+def line_from_text(text: str) -> Line:
+    """The line that `line_to_text` wrote.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        data = json.loads(text)
+        odd = data.get("nonfinite", {})
+        values = {name: float(odd[name]) if name in odd else value for name, value in data["values"].items()}
+        return Line(data["kind"], int(data["step"]), float(data["epoch"]), float(data["time"]), values)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"no line of a log: {text[:80]!r}") from None
+
+
+def read_log(run_dir: str | Path) -> list[Line]:
+    """The lines of a run's log, oldest first; none if it has no log.
+
+    One that cannot be read is named in a warning of the `fautrain` logger and left out.
+    """
+    path = Path(run_dir) / NAME
+    return [line for _, line in _lines_of(path)] if path.is_file() else []
+
+
+def cut_log(run_dir: Path, step: int) -> int:
+    """Takes away the lines after `step` (all, if it is 0) and a torn last one; returns how many.
+
+    The file is replaced in one move: after a crash it is the old or the new one.
+    """
+    path = run_dir / NAME
+    if not path.is_file():
+        return 0
+    before = path.read_text()
+    kept = [text for text, line in _lines_of(path) if step and line.step <= step]
+    after = "".join(kept)
+    if after == before:
+        return 0
+    aside = path.with_name(f".{path.name}.part-{os.getpid()}")
+    with aside.open("w") as file:
+        file.write(after)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    return before.count("\n") + (not before.endswith("\n")) - len(kept)
+
+
+def _lines_of(path: Path) -> list[tuple[str, Line]]:
+    """The readable lines of a log, each as its text and what it says."""
+    found: list[tuple[str, Line]] = []
+    for number, text in enumerate(path.read_text().splitlines(keepends=True), 1):
+        try:
+            if not text.endswith("\n"):
+                raise ValueError("the last line is torn")
+            found.append((text, line_from_text(text)))
+        except ValueError as error:
+            _log.warning("%s, line %d is passed over: %s", path, number, error)
+    return found

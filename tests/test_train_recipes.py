@@ -1,0 +1,82 @@
+"""The recipes: the numbers of the papers and their code, and what is said about them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from fautrain.config import RunConfig, from_plain, override, to_plain
+from fautrain.errors import UserError
+from fautrain.recipes import RECIPES, explanation, recipe
+
+FMAE = ("small", "base", "large")
+
+
+def peak_lr(config: RunConfig) -> float:
+    """Linear scaling (MAE, appendix A.1): lr = base_lr x batch / 256."""
+    return config.optim.base_lr * config.data.batch_per_step / 256
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_sound(name: str) -> None:
+    config = recipe(name)
+    assert config.name == name
+    assert from_plain(to_plain(config)) == config
+    assert config.about.endswith(".") and len(config.about) <= 100
+    assert len(explanation(name)) > 60
+    assert override(config, ["optim.warmup_epochs=0", "train.epochs=1"]).train.epochs == 1
+
+
+@pytest.mark.parametrize("size", FMAE)
+def test_fmae_is_what_the_released_code_does(size: str) -> None:
+    config = recipe(f"fmae-vit-{size}")
+    model, optim = config.model, config.optim
+    assert model.size == size
+    assert (model.decoder_width, model.decoder_depth, model.decoder_heads) == (512, 8, 16)
+    assert (model.mask_ratio, model.image_px, model.patch_px, model.init) == (0.75, 224, 16, None)
+    assert (config.data.batch_per_step, config.data.augment, config.data.held_out) == (512, "resize-flip", 0)
+    assert (config.loss.kind, config.loss.norm_pix) == ("l2", True)
+    assert (config.train.epochs, optim.warmup_epochs) == (50, 2)
+    assert (optim.weight_decay, optim.betas, optim.min_lr, optim.clip_grad) == (0.05, (0.9, 0.95), 0, None)
+    assert optim.lr is None and peak_lr(config) == pytest.approx(3e-4)
+    assert 9_000_000 * config.train.epochs / config.data.batch_per_step == pytest.approx(879e3, rel=1e-3)
+
+
+def test_the_paper_reading_differs_only_in_batch_and_crop() -> None:
+    code, paper = recipe("fmae-vit-large"), recipe("fmae-vit-large-paper")
+    assert (paper.data.batch_per_step, paper.data.augment, paper.data.rrc_scale) == (
+        4096,
+        "rrc-flip",
+        (0.2, 1),
+    )
+    assert peak_lr(paper) == pytest.approx(2.4e-3)
+    assert replace(paper, data=code.data, name=code.name, about=code.about) == code
+
+
+def test_mae_face_is_what_the_paper_says() -> None:
+    config = recipe("mae-face")
+    assert (config.loss.kind, config.loss.norm_pix) == ("l1", True)
+    assert (config.train.epochs, config.optim.warmup_epochs) == (800, 40)
+    assert (config.model.size, config.model.mask_ratio) == ("base", 0.75)
+    assert (config.model.decoder_width, config.model.decoder_depth) == (512, 8)
+    assert config.data.batch_per_step == 4096 and config.data.augment == "rrc-flip"
+    assert peak_lr(config) == pytest.approx(2.4e-3)
+    assert config.model.init == "hub:timm/vit_base_patch16_224.mae"
+    assert 2_170_000 * 800 / config.data.batch_per_step == pytest.approx(424e3, rel=1e-3)
+
+
+def test_a_misspelt_recipe_is_an_error_that_suggests_the_right_one() -> None:
+    with pytest.raises(UserError, match="there is no such recipe; did you mean 'fmae-vit-large'"):
+        recipe("fmae-vit-larg")
+    with pytest.raises(UserError, match=r"known: fmae-vit-base, .*tiny"):
+        recipe("zzz")
+    with pytest.raises(UserError, match="did you mean 'mae-face'"):
+        explanation("mae-fac")
+
+
+def test_listing_the_recipes_imports_no_torch() -> None:
+    code = "import sys, fautrain.recipes; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
