@@ -12,7 +12,7 @@ WORKERS ?=
 options = $(if $(SOURCES),--sources '$(SOURCES)') $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup corpus test test-slow check format bench clean
+.PHONY: help setup corpus pretrain test test-slow check format bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -38,6 +38,13 @@ build/drawn/truth.jsonl: $(VENV)/core
 corpus: $(VENV)/core $(if $(filter build/drawn,$(ROOT)),build/drawn/truth.jsonl)  ## Build and verify a corpus (ROOT=, SOURCES=, OUT=, RECIPE=, WORKERS=); without ROOT from drawn people
 	$(BIN)/facecorpus build --root '$(ROOT)' --out '$(OUT)' --recipe $(RECIPE) $(options)
 	$(if $(filter build/drawn,$(ROOT)),$(BIN)/facecorpus verify '$(OUT)' --truth build/drawn/truth.jsonl)
+
+build/corpus/verified.json:
+	$(MAKE) corpus
+
+pretrain: $(VENV)/full build/corpus/verified.json  ## Pretrain the tiny model on the drawn corpus, some minutes on a CPU
+	$(BIN)/fautrain pretrain --shards build/corpus --recipe tiny --out build/pretrain
+	$(BIN)/fautrain report build/pretrain
 
 check: $(VENV)/full  ## Format check, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -157,7 +157,7 @@ class TrainConfig:
     """Stop after this many steps in all; the schedule is still that of `epochs`."""
     accumulate: int = 1
     """Parts that a rank computes a step in: less memory, same result."""
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 where the device computes in it natively and fp32 elsewhere."""
     compile: bool | Literal["auto"] = "auto"
     """Use torch.compile; `auto` does on a GPU."""

@@ -1,0 +1,94 @@
+"""Masked-autoencoder pretraining: hide most patches, predict their pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fautrain.config import RunConfig
+from fautrain.data import Batch, normalise
+from fautrain.losses.pixels import patch_mean_loss, pixel_loss
+from fautrain.models.convert import load_encoder
+from fautrain.models.flops import mae_training_flops
+from fautrain.models.mae import MaskedAutoencoder, make_mae, patchify
+from fautrain.models.masking import mask_noise
+from fautrain.models.picture import picture_grid
+from fautrain.tasks.base import Task
+
+
+class PretrainTask(Task):
+    """`loss` on the masked patches, and `patch_mean`, what knowing each patch's mean alone would score."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Makes the model; its first weights are a function of `config.seed` alone.
+
+        Raises:
+            UserError: `model.init` names weights that cannot be read or do not fit.
+        """
+        super().__init__()
+        self.config = config
+        model = config.model
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.model = make_mae(
+                model.size,
+                image_px=model.image_px,
+                patch_px=model.patch_px,
+                mask_ratio=model.mask_ratio,
+                decoder_width=model.decoder_width,
+                decoder_depth=model.decoder_depth,
+                decoder_heads=model.decoder_heads,
+                checkpoint_activations=config.train.checkpoint_activations,
+            )
+        self.loaded = str(load_encoder(self.model, model.init)) if model.init else None
+
+    @property
+    def network(self) -> MaskedAutoencoder:
+        """The masked autoencoder."""
+        return self.model
+
+    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """uint8 images (n, 3, H, W) and the noise (n, L) that decides what is hidden.
+
+        The noise is a function of (seed, epoch, place in the epoch): neither ranks, workers nor an
+        interruption change it.
+        """
+        # The compiler's decorator hides the signature.
+        noise: Tensor = mask_noise(self.config.seed, batch.epoch, batch.positions, self.model.patches)  # pyright: ignore
+        return batch.images, noise
+
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Losses of uint8 images and noise; see `inputs`."""
+        images, noise = self._normalised(inputs[0]), inputs[1]
+        output = self.model(images, noise)
+        target = patchify(images, self.model.patch_px)
+        loss = self.config.loss
+        with torch.no_grad():
+            baseline = patch_mean_loss(target, output.mask, loss.kind, loss.norm_pix)
+        value = pixel_loss(output.prediction, target, output.mask, loss.kind, loss.norm_pix)
+        return {"loss": value, "patch_mean": baseline}
+
+    @torch.no_grad()
+    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+        """Original | masked | reconstruction of the batch's images."""
+        device = self.model.cls_token.device
+        images, noise = (tensor.to(device) for tensor in self.inputs(batch))
+        images = self._normalised(images)
+        data = self.config.data
+        return picture_grid(
+            self.model,
+            images,
+            self.model(images, noise),
+            norm_pix=self.config.loss.norm_pix,
+            mean=data.mean,
+            std=data.std,
+        )
+
+    def training_flops(self) -> int:
+        """Operations of one image, forward and backward."""
+        return mae_training_flops(self.model)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return normalise(images, self.config.data.mean, self.config.data.std)
