@@ -85,7 +85,7 @@ class Trainer:
     def __init__(
         self, config: RunConfig, run_dir: Path, task: Task, accelerator: Accelerator, corpus: str = ""
     ) -> None:
-        """Puts the model on the device and wraps it. `corpus` names the samples and is kept in checkpoints."""
+        """Puts the model on the device and wraps it. `corpus` names the samples; checkpoints keep it."""
         self.corpus = corpus
         self.config, self.run_dir, self.task, self.accelerator = config, run_dir, task, accelerator
         self.device = accelerator.device
