@@ -12,18 +12,22 @@ import torch
 
 from fautrain.config import RunConfig
 from fautrain.data import Batch
+from fautrain.optim import parameter_groups
 from fautrain.runs import training_loader
 from fautrain.tasks.pretrain import PretrainTask
 from fautrain.trainer import Trainer, make_accelerator
 
 WARM_UP_STEPS = 3
 """Not timed: compilation, allocation, the workers' start."""
+ORIGINAL = "end to end as the original: fp16, scaler, wait for every step"
 LR = 1e-5
 """Any rate will do; it must not make the weights overflow."""
 
 
-def bench(config: RunConfig, seconds: float) -> str:
+def bench(config: RunConfig, seconds: float, original: bool = False) -> str:
     """Measure for about `seconds` each; returns a Markdown table with the FLOPs that the MFU assumes.
+
+    With `original` also as the released MAE and FMAE code trains, end to end on the same loader.
 
     Raises:
         UserError: the shards or the settings are unusable.
@@ -50,6 +54,8 @@ def bench(config: RunConfig, seconds: float) -> str:
         "model alone": lambda: trainer.step(held, LR),
         "end to end": lambda: trainer.step(take(), LR),
     }
+    if original:
+        runs[ORIGINAL] = _as_the_original(trainer, take)
     rates: dict[str, float] = {}
     for name, run in runs.items():
         for _ in range(WARM_UP_STEPS):
@@ -63,6 +69,35 @@ def bench(config: RunConfig, seconds: float) -> str:
         rates[name] = steps * data.batch_per_step / (time.perf_counter() - start)
     loader.close()
     return _table(trainer, rates)
+
+
+def _as_the_original(trainer: Trainer, take: Callable[[], list[Batch]]) -> Callable[[], object]:
+    """A step in the manner of the released code: fp16 with a loss scaler, no compiler, AdamW of many small
+    kernels, and the host waiting for every step's loss."""
+    task = PretrainTask(replace(trainer.config, model=replace(trainer.config.model, init=None)))
+    task.to(trainer.device).train()
+    kind = trainer.device.type
+    optimizer = torch.optim.AdamW(
+        parameter_groups(task.network, 0.05), lr=LR, betas=(0.9, 0.95), foreach=False
+    )
+    scaler = torch.amp.GradScaler(kind)
+
+    def step() -> float:
+        total = 0.0
+        for batch in take():
+            inputs = [tensor.to(trainer.device) for tensor in task.inputs(batch)]
+            with torch.autocast(kind, torch.float16):
+                loss = task(*inputs)["loss"]
+            total += loss.item()
+            scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        if kind == "cuda":
+            torch.cuda.synchronize()
+        return total
+
+    return step
 
 
 def _for(seconds: float) -> Iterator[None]:

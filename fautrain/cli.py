@@ -79,6 +79,9 @@ def bench(
     recipe: Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")] = "fmae-vit-base",
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE.")] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Time for each measurement.")] = 20.0,
+    original: Annotated[
+        bool, typer.Option("--original", help="Also measure steps as the released code makes them.")
+    ] = False,
 ) -> None:
     """Measure the loader alone, the model alone and both together, with the MFU and the FLOPs it assumes."""
     from dataclasses import replace
@@ -88,7 +91,7 @@ def bench(
     from fautrain.recipes import recipe as named
 
     config = override(named(recipe), settings or [])
-    typer.echo(bench(replace(config, data=replace(config.data, shards=shards)), seconds))
+    typer.echo(bench(replace(config, data=replace(config.data, shards=shards)), seconds, original))
 
 
 @app.command()

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from facecorpus import shards as tar
@@ -212,6 +213,30 @@ def test_gradients_that_are_not_finite_are_skipped_then_stop_the_run(shards: Pat
     )  # fmt: skip
     assert done.returncode == 2
     assert "not finite" in done.stderr and "clip_grad" in done.stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--original",)])
+def test_bench_prints_what_it_assumes(shards: Path, more: tuple[str, ...]) -> None:
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    line = [sys.executable, "-m", "fautrain", "bench", "--shards", str(shards), "--recipe", "tiny", *settings]
+    done = subprocess.run([*line, "--seconds", "0.2", *more], capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [row.split("|")[1:3] for row in done.stdout.splitlines() if row.startswith("|")][2:]
+    assert len(rows) == 3 + len(more)
+    assert all(float(rate.replace(",", "")) > 0 for _, rate in rows)
+    assert "GFLOP an image" in done.stdout
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_killed_run_goes_on_on_a_gpu(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(ENVIRONMENT, "CUDA_VISIBLE_DEVICES")
+    train(shards, tmp_path / "whole", "data.workers=2")
+    kill_and_resume(shards, tmp_path / "killed", 11, 1, "data.workers=2")
+    whole, killed = losses(tmp_path / "whole"), losses(tmp_path / "killed")
+    assert [entry[:2] for entry in whole] == [entry[:2] for entry in killed]
+    # Atomic additions on a GPU come in any order; the samples and masks are the same ones.
+    assert np.allclose([entry[2] for entry in whole], [entry[2] for entry in killed], rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow
