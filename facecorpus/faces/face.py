@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +27,22 @@ class Face:
     """(5, 2): left eye (image-left), right eye, nose tip, left mouth corner, right mouth corner."""
     score: float
     """0 to 1."""
+
+
+def in_batches(
+    images: Sequence[Image], batch: int, run: Callable[[Sequence[Image]], list[list[Face]]]
+) -> list[list[Face]]:
+    """What `run` finds in each image, given up to `batch` images of one size at a time."""
+    by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        by_shape[image.shape].append(index)
+    found: list[list[Face]] = [[] for _ in images]
+    for indices in by_shape.values():
+        for start in range(0, len(indices), batch):
+            part = indices[start : start + batch]
+            for index, faces in zip(part, run([images[i] for i in part]), strict=True):
+                found[index] = faces
+    return found
 
 
 def iou(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import onnxruntime as ort
 
 from facecorpus.errors import UserError
 from facecorpus.faces import anchors
-from facecorpus.faces.face import SCORE_FLOOR, Face, Image
+from facecorpus.faces.face import SCORE_FLOOR, Face, Image, in_batches
 from facecorpus.faces.weights import sha256_of, weights_path
 
 NAME = "retinaface-mobilenet025"
@@ -48,16 +47,7 @@ class RetinaFaceOnnx:
         Args:
             images: uint8 RGB arrays (H, W, 3) of any sizes; those of one size are batched where that pays.
         """
-        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, image in enumerate(images):
-            by_shape[image.shape].append(index)
-        found: list[list[Face]] = [[] for _ in images]
-        for indices in by_shape.values():
-            for start in range(0, len(indices), self._batch):
-                part = indices[start : start + self._batch]
-                for index, faces in zip(part, self._run([images[i] for i in part]), strict=True):
-                    found[index] = faces
-        return found
+        return in_batches(images, self._batch, self._run)
 
     def _run(self, images: Sequence[Image]) -> list[list[Face]]:
         height, width = images[0].shape[:2]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from torchvision.ops import batched_nms
 
 from facecorpus.errors import UserError
 from facecorpus.faces import anchors
-from facecorpus.faces.face import SCORE_FLOOR, Face, Image
+from facecorpus.faces.face import SCORE_FLOOR, Face, Image, in_batches
 from facecorpus.faces.weights import sha256_of, weights_path
 
 NAME = "retinaface-resnet50"
@@ -73,16 +72,7 @@ class RetinaFaceResnet50:
         Args:
             images: uint8 RGB arrays (H, W, 3) of any sizes; those of one size are batched.
         """
-        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, image in enumerate(images):
-            by_shape[image.shape].append(index)
-        found: list[list[Face]] = [[] for _ in images]
-        for indices in by_shape.values():
-            for start in range(0, len(indices), self._batch):
-                part = indices[start : start + self._batch]
-                for index, faces in zip(part, self._run([images[i] for i in part]), strict=True):
-                    found[index] = faces
-        return found
+        return in_batches(images, self._batch, self._run)
 
     @torch.inference_mode()
     def _run(self, images: Sequence[Image]) -> list[list[Face]]:
