@@ -332,7 +332,6 @@ class Trainer:
 
 
 def _first(batch: Batch, count: int) -> Batch:
-
     return replace(batch, images=batch.images[:count], positions=batch.positions[:count])
 
 

@@ -225,8 +225,10 @@ def _judge_faces(
     if verdict is not None:
         yield _rejected(record, verdict), None
         return
-    for index, face in enumerate(faces if limits.faces == "all" else faces[:1]):
-        row = record if index == 0 else replace(record, id=f"{record.id}#{index}", face_index=index)
+    chosen = faces if limits.faces == "all" else faces[:1]
+    # Copied before any is judged: what becomes of one face must not show on the next.
+    further = [replace(record, id=f"{record.id}#{n}", face_index=n) for n in range(1, len(chosen))]
+    for index, (row, face) in enumerate(zip([record, *further], chosen, strict=True)):
         _describe(row, face)
         verdict = filters.face_rules([ranked[index]], limits) if index else None
         yield (
