@@ -62,6 +62,25 @@ def choose_detector(recipe: CorpusRecipe, device: str) -> str:
     return "retinaface-resnet50" if gpu and importlib.util.find_spec("torch") else "retinaface-mobilenet025"
 
 
+def choose_recipe(recipe: str | None, sources: str | None, root: str) -> str:
+    """Name of the recipe: the one given, else the one that suits the sources.
+
+    Raises:
+        UserError: the sources want different ones.
+    """
+    if recipe is not None:
+        return recipe
+    opened = [parse_spec(spec, root) for spec in (sources or "").split(",") if spec.strip()]
+    wanted = {source.recipe: source.name for source in opened}
+    if len(wanted) > 1:
+        listed = " and ".join(f"{name} wants {recipe}" for recipe, name in sorted(wanted.items()))
+        raise UserError(
+            f"--sources mixes annotated recordings with collections of pictures ({listed}); "
+            "build them apart, or name one --recipe for all"
+        )
+    return next(iter(wanted), "face9m")
+
+
 def prepare(
     recipe: CorpusRecipe, sources: str, root: str, out: str, *, weights: str | None, device: str
 ) -> Corpus:
@@ -80,7 +99,8 @@ def prepare(
                 f"--sources has two called {name}; give one a name of its own, as in {name}2=ADAPTER:PATH"
             )
     specs = tuple(SourceSpec(s.name, s.adapter, s.location) for s in opened)
-    corpus = Corpus(out, recipe, specs, choose_detector(recipe, device), "none", weights, device)
+    drawn = tuple(source.name for source in opened if source.is_drawn())
+    corpus = Corpus(out, recipe, specs, choose_detector(recipe, device), "none", weights, device, drawn)
     if corpus.detector == "none":
         return corpus
     return replace(corpus, detector_build=make_detector(corpus.model(), weights=weights, device=device).build)

@@ -52,6 +52,8 @@ class CorpusRecipe:
     """Target positions of the five points for `similarity`."""
     box_margin: float = 0.05
     """Fraction of the box's width and height added on each side for `box`."""
+    box_square: bool = True
+    """For `box`: cut a square about the box; else squash the box itself into the crop."""
     size_px: int = 224
     """Side of the square crop."""
     jpeg_quality: int = 95
@@ -62,8 +64,12 @@ class CorpusRecipe:
     """Which records show the same picture, and which of them is kept; none keeps every copy."""
     samples_per_shard: int = 10_000
     """Samples in a full shard (about 300 MB)."""
+    group_by: Literal["none", "identity"] = "none"
+    """Which samples may share a shard: any, or those of one person of one source, so that a fold of people
+    reads shards of its own."""
     inputs_per_unit: int = 1_000
-    """Inputs scored between two done marks: what a kill can cost one worker."""
+    """Inputs scored between two done marks: what a kill can cost one worker. A unit that begins within a
+    video decodes it from its start."""
     seed: int = 0
     """Key of the shuffle across sources."""
     sidecar_json: bool = False
@@ -158,11 +164,54 @@ def mae_face() -> CorpusRecipe:
     )
 
 
+def action_units() -> CorpusRecipe:
+    """Annotated frames aligned by five points.
+
+    Labelled frames are few and dear: only those without a face are lost, as in the published lists, and
+    neighbouring frames that look the same stay, since each has labels of its own.
+    """
+    return CorpusRecipe(
+        name="au",
+        about="Annotated frames (DISFA, BP4D, BP4D+), aligned by five points; a shard holds one person.",
+        sources=("disfa", "bp4d", "bp4d_plus"),
+        limits=Limits(
+            faces="main", max_aspect_ratio=None, min_face_score=0.5, min_interocular_px=0.0, max_padded=1.0
+        ),
+        dedup=None,
+        group_by="identity",
+        sidecar_json=True,
+    )
+
+
+def action_units_eyes() -> CorpusRecipe:
+    """Annotated frames cut as MAE-Face does (paper, section 3)."""
+    return dataclasses.replace(
+        action_units(),
+        name="au-eyes",
+        about="Annotated frames as MAE-Face cuts them: rotated by the eyes, detected again, square crop.",
+        align="eyes",
+    )
+
+
+def action_units_box() -> CorpusRecipe:
+    """Annotated frames cut as FMAE does: the detector's box, 5 % wider on each side, not aligned."""
+    return dataclasses.replace(
+        action_units(),
+        name="au-box",
+        about="Annotated frames as FMAE cuts them: the detector's box + 5 % on each side, not aligned.",
+        align="box",
+        box_square=False,
+    )
+
+
 RECIPES: Mapping[str, Callable[[], CorpusRecipe]] = {
     "sample": sample,
     "face9m": face9m,
     "face9m-script": face9m_script,
     "mae-face": mae_face,
+    "au": action_units,
+    "au-eyes": action_units_eyes,
+    "au-box": action_units_box,
 }
 
 

@@ -12,6 +12,7 @@ centre of the top-left pixel at (0, 0), x to the right, y down. "Left eye" is th
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -56,6 +57,8 @@ class Reason(StrEnum):
     CORRUPT = "corrupt"
     UNREADABLE = "unreadable"
     """The storage gave no bytes; tried again by the next run."""
+    MISSING_FRAME = "missing_frame"
+    """It is annotated, but its recording has no such frame, or none that can be decoded."""
     ERROR = "error"
     """A mistake of the program's; tried again by the next run."""
 
@@ -85,6 +88,14 @@ class Record:
     """The source's own split ("train", "val", "test")."""
     photo_id: str | None = None
     """The source's own id of the photograph, equal for several faces cut from one picture."""
+    video: str | None = None
+    """Which recording of the subject: the camera (DISFA: "left", "right") or the task (BP4D: "T1" ...)."""
+    frame: int | None = None
+    """Number of the frame in its recording, as annotated; DISFA and BP4D count from 1."""
+    labels: dict[str, int] | None = None
+    """Levels as annotated, by label: "AU12" is the set's main coding (DISFA: intensity 0 to 5; BP4D:
+    occurrence 0 or 1, 9 unknown), "AU12_intensity" a second one (0 to 5, 9 unknown). What was not coded has
+    no key."""
     given_box_xyxy_px: tuple[float, float, float, float] | None = None
     """The source's own face box."""
     given_points_px: tuple[float, ...] | None = None
@@ -159,15 +170,33 @@ class Record:
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Record))
+_AU = re.compile(r"AU(\d+)(.*)")
+
+
+def label_order(label: str) -> tuple[int, str]:
+    """Sort key of labels: by the number of the action unit.
+
+    >>> sorted(["AU12", "AU1_intensity", "AU2", "AU1"], key=label_order)
+    ['AU1', 'AU1_intensity', 'AU2', 'AU12']
+    """
+    unit = _AU.fullmatch(label)
+    return (int(unit[1]), unit[2]) if unit else (0, label)
 
 
 def to_table(records: Iterable[Record], schema: pa.Schema) -> pa.Table:
     """The records as a table with exactly the columns of `schema`, each of them a field of `Record`."""
     rows = list(records)
     columns = [
-        pa.array([getattr(row, name) for row in rows], schema.field(name).type) for name in schema.names
+        pa.array([_value(row, name) for row in rows], schema.field(name).type) for name in schema.names
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _value(record: Record, name: str) -> Any:
+    value = getattr(record, name)
+    if name == "labels" and value is not None:
+        return sorted(value.items(), key=lambda item: label_order(item[0]))
+    return value
 
 
 def from_table(table: pa.Table) -> Iterator[Record]:
@@ -183,6 +212,8 @@ def _record(fields: dict[str, Any]) -> Record:
     for name in ("given_box_xyxy_px", "given_points_px", "box_xyxy_px", "points_px", "matrix"):
         if fields.get(name) is not None:
             fields[name] = tuple(fields[name])
+    if fields.get("labels") is not None:
+        fields["labels"] = dict(fields["labels"])
     if fields.get("state") is not None:
         fields["state"] = State(fields["state"])
     if fields.get("reason") is not None:

@@ -1,7 +1,7 @@
 """The disk contract: what a built corpus looks like to whoever reads it. `fautrain` imports nothing else from
 here.
 
-    OUT/corpus.json                      recipe, sources, detector and library versions
+    OUT/corpus.json                      recipe, sources (which of them are drawn), detector and library versions
     OUT/inventory/SOURCE.parquet         INVENTORY: every input exactly once
     OUT/scores/SOURCE/part-00000.parquet SCORES: one row per input (or per face), kept or not, with the reason
     OUT/staged/SOURCE/part-00000.crops   the encoded crops of that part, end to end
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 """Raised when a table or member changes its meaning; part of every digest."""
 
 JPG, JSON = "jpg", "json"
@@ -41,6 +41,9 @@ _FOUND = [
     ("identity", pa.string()),
     ("split", pa.string()),
     ("photo_id", pa.string()),
+    ("video", pa.string()),
+    ("frame", pa.int32()),
+    ("labels", pa.map_(pa.string(), pa.int16())),
     ("given_box_xyxy_px", _box),
     ("given_points_px", _points),
 ]

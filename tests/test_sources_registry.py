@@ -13,13 +13,14 @@ from facecorpus.record import Record
 from facecorpus.sources.base import Source, adapters, describe, facts, make_source, parse_spec, source_class
 
 KNOWN = {
-    "affectnet", "archive", "casia_webface", "celeba", "edface_celeb_1m", "ffhq", "folder", "imdb_wiki",
-    "laion_face", "megaface", "umdfaces", "vggface2",
+    "affectnet", "archive", "bp4d", "bp4d_plus", "casia_webface", "celeba", "disfa", "edface_celeb_1m",
+    "ffhq", "folder", "imdb_wiki", "laion_face", "megaface", "umdfaces", "vggface2",
 }  # fmt: skip
 
 
 def test_adapters() -> None:
-    assert {"archive", "casia_webface", "celeba", "folder", "vggface2"} <= set(adapters())
+    known = {"archive", "bp4d", "bp4d_plus", "casia_webface", "celeba", "disfa", "folder", "vggface2"}
+    assert known <= set(adapters())
     assert adapters() == sorted(adapters())
 
 
@@ -83,7 +84,10 @@ def test_specs(spec: str, adapter: str, name: str, location: str, tmp_path: Path
     ("spec", "words"),
     [
         ("celebs", r"no adapter 'celebs'; did you mean celeba\?"),
-        ("xyzzy", "no adapter 'xyzzy'; there are archive, casia_webface, celeba, folder, vggface2"),
+        (
+            "xyzzy",
+            "no adapter 'xyzzy'; there are archive, bp4d, bp4d_plus, casia_webface, celeba, disfa, folder",
+        ),
         ("ffhq", r"Flickr-Faces-HQ is known but has no adapter; .*\(folder and archive read any images\)"),
         ("My-Set=folder", r"source name 'My-Set' in 'My-Set=folder' may hold only a-z, 0-9 and _"),
         ("=folder", "source name '' in '=folder' may hold only"),

@@ -46,6 +46,8 @@ class Corpus:
     weights: str | None = None
     """`--weights`, where given."""
     device: str = "auto"
+    drawn: tuple[str, ...] = ()
+    """Sources that 'facecorpus synth' drew: what is learnt from them says nothing of real people."""
 
     def model(self) -> str:
         """The detector that runs: `given` confirms the source's own landmarks with MobileNet-0.25."""
@@ -61,15 +63,25 @@ class Corpus:
             "detector_build": self.detector_build,
             "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
             "sources": [vars(source) for source in self.sources],
+            "drawn": list(self.drawn),
         }
 
     def score_digest(self) -> str:
         """Digest of what a scored row depends on besides its input."""
         config = self.config()
         recipe = config["recipe"]
-        for name in ("name", "about", "sources", "dedup", "samples_per_shard", "seed", "sidecar_json"):
+        for name in (
+            "name",
+            "about",
+            "sources",
+            "dedup",
+            "samples_per_shard",
+            "group_by",
+            "seed",
+            "sidecar_json",
+        ):
             del recipe[name]
-        return units.digest({**config, "sources": None})
+        return units.digest({**config, "sources": None, "drawn": None})
 
 
 def load(out: str) -> Corpus:
@@ -90,7 +102,9 @@ def load(out: str) -> Corpus:
             "use the version of facecorpus that built it, or build it again in another --out"
         )
     sources = tuple(SourceSpec(**source) for source in config["sources"])
-    return Corpus(out, from_plain(config["recipe"]), sources, config["detector"], config["detector_build"])
+    recipe = from_plain(config["recipe"])
+    drawn = tuple(config["drawn"])
+    return Corpus(out, recipe, sources, config["detector"], config["detector_build"], drawn=drawn)
 
 
 def settle(corpus: Corpus, *, rebuild: bool) -> None:
@@ -118,7 +132,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     gone = {s["name"] for s in before.get("sources", [])} - {s["name"] for s in now["sources"]}
     found = [f"source {name} is no longer named" for name in sorted(gone)]
     old, new = _flat({**before, "sources": None}), _flat({**now, "sources": None})
-    ignored = {"recipe.about"} | {key for key in old | new if key.startswith("recipe.sources")}
+    ignored = {"recipe.about", "drawn"} | {key for key in old | new if key.startswith("recipe.sources")}
     for key in sorted((old.keys() | new.keys()) - ignored):
         if old.get(key) != new.get(key):
             found.append(f"{key} was {old.get(key)} and is {new.get(key)}")

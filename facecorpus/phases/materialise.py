@@ -19,7 +19,7 @@ from facecorpus.units import Unit
 PHASE = "materialise"
 FOLDER = "shards"
 SHARDS = "shards.parquet"
-_SIDECAR = ("id", "source", "identity", "split")
+_SIDECAR = ("id", "source", "identity", "split", "video", "frame", "labels")
 
 
 def plan(corpus: Corpus) -> list[Unit]:

@@ -26,7 +26,7 @@ from facecorpus.phases import inventory
 from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.phases.files import publish_hashed, publish_parquet
 from facecorpus.record import Reason, Record, State, from_table, to_table
-from facecorpus.sources.base import Reader
+from facecorpus.sources.base import InputError, Reader
 from facecorpus.units import Unit
 
 PHASE = "score"
@@ -136,6 +136,8 @@ def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
     """Read, judge by the header, decode and hash."""
     try:
         data = reader.read(record)
+    except InputError as error:
+        return _Looked(_ended(record, State.FAILED, error.reason, str(error)))
     except (OSError, UserError) as error:
         # The ledger keeps the input and the run goes on: one bad sector must not cost a night.
         return _Looked(_ended(record, State.FAILED, Reason.UNREADABLE, str(error)))
@@ -316,7 +318,9 @@ def _align(corpus: Corpus, face: Face | None, picture: Picture) -> align.Alignme
     if recipe.align == "none" or face is None:
         return align.align_none(header.width_px, header.height_px, recipe.size_px)
     if recipe.align == "box":
-        return align.align_box(face.box_xyxy_px, recipe.size_px, margin=recipe.box_margin)
+        return align.align_box(
+            face.box_xyxy_px, recipe.size_px, margin=recipe.box_margin, square=recipe.box_square
+        )
     if recipe.align == "similarity":
         return align.align_similarity(face.points_px, recipe.size_px, template=recipe.template)
     return align.align_eyes(face, picture.rgb, picture.scale, _detector_of(corpus), recipe.size_px)

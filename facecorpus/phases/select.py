@@ -44,6 +44,7 @@ def plan(corpus: Corpus) -> list[Unit]:
         [(part.name, part.digest, _mark_hash(corpus, part)) for part in parts],
         recipe.dedup,
         recipe.samples_per_shard,
+        recipe.group_by,
         recipe.seed,
     )
     return [
@@ -72,8 +73,11 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     keys = pa.array([shards.sample_key(i) for i in candidates["id"].to_pylist()])
     kept = verdicts["duplicate_of"].is_null().to_numpy()
     order = _shuffled(keys.filter(pa.array(kept)).to_pylist(), corpus.recipe.seed)
+    groups = _groups(candidates.filter(pa.array(kept)), corpus.recipe.group_by)
+    order = order[np.argsort(groups[order], kind="stable")]
+    sizes = _shard_sizes(np.bincount(groups).tolist(), corpus.recipe.samples_per_shard)
     shard = np.empty(len(order), dtype=np.int32)
-    shard[order] = np.arange(len(order), dtype=np.int32) // corpus.recipe.samples_per_shard
+    shard[order] = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
 
     total = len(scored)
     states[places] = np.where(kept, str(State.KEPT), str(State.DUPLICATE))
@@ -93,7 +97,6 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     chosen = pa.array(places[kept][order])
     columns = [decided[name] if name in ("key", "unit") else scored[name] for name in PLACED.names]
     placed = pa.Table.from_arrays([column.take(chosen) for column in columns], schema=PLACED)
-    sizes = [len(part) for part in _slices(len(placed), corpus.recipe.samples_per_shard)]
     outputs = [
         publish_parquet(corpus.out, SELECTION, selection),
         publish_parquet(corpus.out, PLACEMENT, placed, row_groups=sizes or None),
@@ -138,8 +141,24 @@ def _shuffled(keys: Sequence[str], seed: int) -> np.ndarray:
     return np.array(sorted(range(len(keys)), key=ranks.__getitem__), dtype=np.int64)
 
 
-def _slices(total: int, size: int) -> list[range]:
-    return [range(start, min(start + size, total)) for start in range(0, total, size)]
+def _groups(kept: pa.Table, group_by: str) -> np.ndarray:
+    """The group of each kept sample, numbered from 0 by source and identity; all in one where none are asked
+    for."""
+    if group_by == "none":
+        return np.zeros(len(kept), dtype=np.int64)
+    columns = (kept[name].to_pylist() for name in ("source", "identity"))
+    people = [(source, identity or "") for source, identity in zip(*columns, strict=True)]
+    numbers = {person: number for number, person in enumerate(sorted(set(people)))}
+    return np.array([numbers[person] for person in people], dtype=np.int64)
+
+
+def _shard_sizes(groups: Sequence[int], size: int) -> list[int]:
+    """Samples of each shard: every group is cut into shards of `size`, of which the last is smaller.
+
+    >>> _shard_sizes([5, 2], 3)
+    [3, 2, 2]
+    """
+    return [min(size, total - start) for total in groups for start in range(0, total, size)]
 
 
 def _spread(values: pa.Array, places: np.ndarray, total: int) -> pa.Array:

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from facecorpus.report.counts import ledger_json, ledger_text
 from facecorpus.report.inspection import inspect_record
+from facecorpus.report.labels import labels_json, labels_of, labels_text
 from facecorpus.report.page import write_report
 
-__all__ = ["inspect_record", "ledger_json", "ledger_text", "write_report"]
+__all__ = [
+    "inspect_record",
+    "labels_json",
+    "labels_of",
+    "labels_text",
+    "ledger_json",
+    "ledger_text",
+    "write_report",
+]

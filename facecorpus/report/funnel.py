@@ -10,7 +10,9 @@ from facecorpus.record import Reason, State
 from facecorpus.report.counts import words
 
 _STEPS: Mapping[str, frozenset[str]] = {
-    "readable": frozenset({Reason.EMPTY, Reason.CORRUPT, Reason.UNREADABLE, Reason.NOT_AN_IMAGE}),
+    "readable": frozenset(
+        {Reason.EMPTY, Reason.CORRUPT, Reason.UNREADABLE, Reason.MISSING_FRAME, Reason.NOT_AN_IMAGE}
+    ),
     "right shape": frozenset({Reason.TOO_MANY_PIXELS, Reason.TOO_SMALL, Reason.ASPECT_RATIO}),
     "processed": frozenset({Reason.ERROR}),
     "usable face": frozenset(

@@ -66,7 +66,7 @@ def inspect_record(corpus: Corpus, what: str, save: Path | None) -> str:
 def _about(corpus: Corpus, row: Row, record: Record | None) -> str:
     lines = [row.id, _verdict(row, record)]
     if record is not None:
-        parts = {"input": _input, "image": _image, "face": _face, "crop": _crop}
+        parts = {"input": _input, "labels": _labels, "image": _image, "face": _face, "crop": _crop}
         pairs = [(name, describe(record)) for name, describe in parts.items()]
         place = place_of(corpus, row)
         if place is not None:
@@ -91,10 +91,16 @@ def _verdict(row: Row, record: Record | None) -> str:
 
 def _input(record: Record) -> str:
     at = f", payload at byte {record.offset:,}" if record.offset >= 0 else ""
-    known = [("identity", record.identity), ("split", record.split), ("photo", record.photo_id)]
-    labels = "".join(f", {name} {value}" for name, value in known if value is not None)
+    names = ("identity", "split", "photo_id", "video", "frame")
+    known = [(name.removesuffix("_id"), getattr(record, name)) for name in names]
+    more = "".join(f", {name} {value}" for name, value in known if value is not None)
     container = f"{record.container}: " if record.container else ""
-    return f"source {record.source}, {container}{record.member}{at}, {record.bytes:,} bytes{labels}"
+    size = f", {record.bytes:,} bytes" if record.bytes or record.frame is None else ""
+    return f"source {record.source}, {container}{record.member}{at}{size}{more}"
+
+
+def _labels(record: Record) -> str:
+    return ", ".join(f"{label} {level}" for label, level in (record.labels or {}).items())
 
 
 def _image(record: Record) -> str:

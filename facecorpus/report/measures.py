@@ -107,11 +107,12 @@ def _measures(
     dark = [limits.min_brightness] if limits.min_brightness > 0 else []
     bright = [limits.max_brightness] if limits.max_brightness < 255 else []
     sharp = [limits.min_sharpness] if limits.min_sharpness > 0 else []
+    apart = [limits.min_interocular_px] if limits.min_interocular_px > 0 else []
     eyes = columns["interocular_px"]
     short = np.fmin(columns["width_px"], columns["height_px"])
     return [
         one("Shorter side of the source", "px", short, limits.min_side_px, log=True),
-        one("Distance between the eyes", "source px", eyes, limits.min_interocular_px, log=True),
+        one("Distance between the eyes", "source px", eyes, *apart, log=True),
         one("Detector score", "0 to 1", columns["face_score"], limits.min_face_score),
         one("Yaw", "degrees, + to image-right", columns["yaw_deg"]),
         one("Pitch", "degrees, + up", columns["pitch_deg"]),

@@ -16,6 +16,7 @@ from facecorpus.phases.corpus import CONFIG, Corpus
 from facecorpus.report import counts, gallery
 from facecorpus.report.charts import histogram
 from facecorpus.report.funnel import funnel
+from facecorpus.report.labels import labels_of
 from facecorpus.report.meanface import template_points
 from facecorpus.report.measures import measure
 from facecorpus.report.sampled import Originals
@@ -65,6 +66,7 @@ def render(corpus: Corpus) -> str:
         kept=gallery.kept_faces(corpus, found),
         strips=strips,
         clusters=clusters,
+        labelled=labels_of(corpus),
         measures=measures,
         histogram=histogram,
         matrix=_matrix(found),
@@ -92,6 +94,7 @@ ABOUT: Mapping[str, str] = {
     "empty": "The file has no bytes.",
     "corrupt": "It claims to be a picture, but cannot be decoded whole.",
     "unreadable": "The source could not be read; the next build tries again.",
+    "missing_frame": "Annotated, but not in its recording, or behind the place where that breaks off.",
     "error": "A mistake of the program's, which is worth a report; the next build tries again.",
 }
 """What every reason means, for people."""

@@ -20,7 +20,7 @@ from facecorpus.phases import materialise, score
 from facecorpus.phases.corpus import Corpus
 from facecorpus.record import Reason, Record, State, from_table
 from facecorpus.report.survey import Row
-from facecorpus.sources.base import Reader
+from facecorpus.sources.base import InputError, Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Originals:
             size = (max(round(header.width_px * zoom), 1), max(round(header.height_px * zoom), 1))
             limit = self._corpus.recipe.limits.max_pixels
             rgb = decode(data, header, min_side_px=min(size), max_pixels=limit).rgb
-        except ImageError as error:
+        except (ImageError, InputError) as error:
             return Original(None, 1.0, str(error))
         except (OSError, UserError) as error:
             self.troubles.setdefault(record.source, str(error))

@@ -80,6 +80,8 @@ def _claims(record: Record) -> tuple[str, str]:
     name = record.member.rpartition("/")[2]
     kind = record.image_format or (f".{name.rpartition('.')[2]}"[:12] if "." in name else "no extension")
     size = f"{record.width_px:,} x {record.height_px:,} px, " if record.width_px and record.height_px else ""
+    if record.frame is not None:
+        return f"frame {record.frame}", f"{size}{record.identity} {record.video}"
     return kind, f"{size}{record.bytes:,} {'byte' if record.bytes == 1 else 'bytes'}"
 
 

@@ -13,19 +13,22 @@ knows of an input:
         def annotate(self, record, member):
             record.identity = record.member.split("/")[0]
 
+A data set of annotated videos is a subclass of `labelled.Labelled` instead, and sorts its files by name.
+
 What `facecorpus sources` says of it, and the layout that error messages name, is a section of
 `manifests/sources.toml`.
 """
 
 from __future__ import annotations
 
-from facecorpus.sources.archives import Member, is_archive_name
+from facecorpus.sources.archives import InputError, Member, is_archive_name
 from facecorpus.sources.facts import Facts, facts
 from facecorpus.sources.registry import adapters, describe, make_source, parse_spec, source_class
 from facecorpus.sources.source import Part, Reader, Source, stamp_of
 
 __all__ = [
     "Facts",
+    "InputError",
     "Member",
     "Part",
     "Reader",

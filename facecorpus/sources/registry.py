@@ -13,7 +13,9 @@ from facecorpus.errors import UserError
 from facecorpus.sources.facts import Facts, facts
 from facecorpus.sources.source import Source, lies_there
 
-_NOT_ADAPTERS = frozenset({"annotations", "archives", "base", "facts", "registry", "source"})
+_NOT_ADAPTERS = frozenset(
+    {"annotations", "archives", "base", "codings", "facts", "labelled", "recordings", "registry", "source"}
+)
 _SPEC = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<adapter>[^=:/]*)(?::(?P<path>.+))?")
 _NAME = re.compile(r"[a-z0-9_]+")
 

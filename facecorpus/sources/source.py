@@ -13,9 +13,21 @@ import numpy as np
 
 from facecorpus import storage
 from facecorpus.errors import UserError
-from facecorpus.record import Record
-from facecorpus.sources.archives import Container, Member, index_beside, open_container, printable
+from facecorpus.record import Reason, Record
+from facecorpus.sources.archives import (
+    Container,
+    InputError,
+    Member,
+    index_beside,
+    is_video_name,
+    open_container,
+    printable,
+)
 from facecorpus.sources.facts import facts
+
+
+TRUTH = "truth.jsonl"
+"""File that `facecorpus synth` leaves beside the data sets that it draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,8 @@ class Source(ABC):
 
     adapter: ClassVar[str]
     """Name of the module that defines the class."""
+    recipe: ClassVar[str] = "face9m"
+    """Name of the corpus recipe that suits the data set."""
 
     def __init__(self, name: str, location: str, cache: str | None = None) -> None:
         """Name the data set and where it is; nothing is opened yet.
@@ -128,6 +142,11 @@ class Source(ABC):
         """The first of some relative paths that exists below the location."""
         return next((p for p in paths if storage.exists(storage.join(self.location, p))), None)
 
+    def is_drawn(self) -> bool:
+        """Whether it lies beside the truth file of drawn people."""
+        above = self.location.rstrip("/").rpartition("/")[0]
+        return storage.exists(storage.join(above or ".", TRUTH))
+
     def layout_hint(self) -> str:
         """Half a sentence on the layout the adapter expects, for error messages."""
         layout = " | ".join(facts()[self.adapter].layout.split("\n"))
@@ -181,15 +200,22 @@ class Reader:
         """The encoded image of a record that the source's inventory listed.
 
         Raises:
+            InputError: it is not there, or damaged, and will be at the next try; the place is named.
             OSError: it cannot be read, or no longer has the size that was listed; the place is named.
             UserError: the whole container is gone or damaged.
         """
         member = Member(record.member, record.offset, record.bytes)
         try:
-            data = self._container(record.container).read(member)
+            container = self._container(record.container)
+            data = container.read(member)
+        except InputError as error:
+            raise InputError(error.reason, f"{_place(self._source.location, record)}: {error}") from error
         except OSError as error:
-            raise OSError(f"{_place(self._source.location, record)}: {error}") from error
-        if len(data) != record.bytes:
+            place = _place(self._source.location, record)
+            if isinstance(error, FileNotFoundError) and _was_missing(record):
+                raise InputError(Reason.MISSING_FRAME, f"{place} is not there") from error
+            raise OSError(f"{place}: {error}") from error
+        if len(data) != record.bytes and not container.streamed:
             place = _place(self._source.location, record)
             raise OSError(f"{place} has {len(data)} bytes, but {record.bytes} when it was listed")
         return data
@@ -205,7 +231,12 @@ class Reader:
             self._open.clear()
             self._process = os.getpid()
         if name not in self._open:
-            self._open[name] = self._source.open(name)
+            opened = self._source.open(name)
+            if opened.streamed:
+                # A decoder takes tens of megabytes, and a data set may have hundreds of videos.
+                for other in [key for key, held in self._open.items() if held.streamed]:
+                    self._open.pop(other).close()
+            self._open[name] = opened
         return self._open[name]
 
 
@@ -213,6 +244,11 @@ def _place(location: str, record: Record) -> str:
     container = storage.join(location, record.container)
     after = f"#{record.offset}" if record.offset >= 0 else ""
     return f"{container}:{record.member}{after}"
+
+
+def _was_missing(record: Record) -> bool:
+    """Whether the picture of a frame was missing when it was listed, and has not just gone out of reach."""
+    return record.frame is not None and record.bytes == 0 and not is_video_name(record.container)
 
 
 def stamp_of(record: Record, stamps: Mapping[str, str]) -> str | None:

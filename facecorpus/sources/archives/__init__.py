@@ -1,9 +1,22 @@
-"""Containers of inputs (folders, tar, tar.gz, zip, RecordIO), listed and read in place, never unpacked."""
+"""Containers of inputs (folders, tar, tar.gz, zip, RecordIO, videos), read in place, never unpacked."""
 
 from __future__ import annotations
 
-from facecorpus.sources.archives.container import Container, Member, printable
+from facecorpus.sources.archives.container import Container, InputError, Member, printable
 from facecorpus.sources.archives.opening import is_archive_name, open_container
 from facecorpus.sources.archives.recordio import index_beside
+from facecorpus.sources.archives.video import VIDEO, VideoContainer, frame_name, is_video_name
 
-__all__ = ["Container", "Member", "index_beside", "is_archive_name", "open_container", "printable"]
+__all__ = [
+    "VIDEO",
+    "Container",
+    "InputError",
+    "Member",
+    "VideoContainer",
+    "frame_name",
+    "index_beside",
+    "is_archive_name",
+    "is_video_name",
+    "open_container",
+    "printable",
+]

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from facecorpus.errors import UserError
+from facecorpus.record import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,23 @@ class Member:
     """The label that the container itself stores with the member (RecordIO only)."""
 
 
+class InputError(OSError):
+    """A fault of an input itself, not of the storage, so that to try again is of no use; `str` says what."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[Reason, str]]:
+        return InputError, (self.reason, str(self))
+
+
 class Container(ABC):
     """An open container. `members` is meant to be run once; `read` is fastest in the order of `members`."""
+
+    streamed: ClassVar[bool] = False
+    """Whether members come out of a decoder, front to back: their sizes are not known before, and a reader
+    keeps one such container open."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -47,6 +63,7 @@ class Container(ABC):
         """The bytes of a member that `members` listed.
 
         Raises:
+            InputError: there is no such member, or no picture in it.
             OSError: it cannot be read, or is no longer what was listed.
         """
 

@@ -62,7 +62,7 @@ class ZipContainer(Container):
         try:
             return self._opened().read(member.path)
         except KeyError as error:
-            raise OSError("no such member: the archive has changed since it was listed") from error
+            raise FileNotFoundError("no such member: the archive has changed since it was listed") from error
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise OSError(f"damaged member ({error})") from error
 

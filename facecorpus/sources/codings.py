@@ -1,0 +1,139 @@
+"""Codings of action units: the level of each label in each annotated frame, exactly as the files say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from facecorpus import storage
+from facecorpus.errors import UserError
+
+Levels = Mapping[int, int]
+"""Frame -> level, of one label; a frame that was not coded is not in it."""
+
+INTENSITY = frozenset(range(6))
+"""FACS intensities: 0 absent, 1 to 5 for A to E."""
+OCCURRENCE = frozenset((0, 1))
+UNKNOWN = 9
+"""BP4D's code for what could not be coded, in occurrences and intensities."""
+
+_SEPARATOR = re.compile(r"[,;\s]+")
+_AU_NAME = re.compile(r"\D*0*(\d+)\D*")
+
+
+def read_levels(url: str, known: AbstractSet[int]) -> dict[int, int]:
+    """A file of lines `frame,level` for one action unit.
+
+    Args:
+        url: the file; a first line of words is passed over.
+        known: the levels there may be.
+
+    Raises:
+        UserError: a line is something else, or a frame has two.
+    """
+    levels: dict[int, int] = {}
+    for number, fields in _lines(url):
+        if number == 1 and fields[0].isalpha():
+            continue
+        values = _whole_numbers(url, number, fields)
+        if len(values) != 2:
+            raise _malformed(url, number, "is not 'frame,level'")
+        _check(url, number, values[1:], known)
+        _check_frame(url, number, values[0], levels)
+        levels[values[0]] = values[1]
+    return levels
+
+
+def read_table(url: str, columns: Mapping[int, int], known: AbstractSet[int]) -> dict[int, dict[int, int]]:
+    """A CSV file with a line for each frame: its number, then a level for each action unit.
+
+    A first line that names the action units says which column is which. Where there is none, or it only
+    counts the columns, `columns` says so. An action unit that is `UNKNOWN` in every frame was not coded, and
+    is left out; where it is so in some frames only, that is kept.
+
+    Args:
+        url: the file.
+        columns: column -> action unit.
+        known: the levels there may be.
+
+    Returns:
+        Action unit -> frame -> level.
+
+    Raises:
+        UserError: a line is something else, lacks columns, or a frame has two.
+    """
+    rows: dict[int, Sequence[int]] = {}
+    for number, fields in _lines(url):
+        if number == 1 and not _is_row(fields, known):
+            columns = _named_columns(fields) or columns
+            continue
+        values = _whole_numbers(url, number, fields)
+        if len(values) <= max(columns):
+            raise _malformed(url, number, f"has {len(values)} columns, but {max(columns) + 1} are expected")
+        _check(url, number, [values[column] for column in columns], known)
+        _check_frame(url, number, values[0], rows)
+        rows[values[0]] = values
+    table = {au: {frame: row[column] for frame, row in rows.items()} for column, au in columns.items()}
+    return {au: levels for au, levels in table.items() if set(levels.values()) - {UNKNOWN}}
+
+
+def counted_from_one(coding: Mapping[str, Levels]) -> dict[str, Levels]:
+    """The labels of one video with its frames counted from 1.
+
+    A file that begins with frame 0 counts from 0; one that begins behind frame 1 does as the others do.
+    """
+    from_zero = any(0 in levels for levels in coding.values())
+    return {
+        label: {frame + 1: level for frame, level in levels.items()}
+        if 0 in levels or (from_zero and 1 not in levels)
+        else levels
+        for label, levels in coding.items()
+    }
+
+
+def _lines(url: str) -> Iterator[tuple[int, list[str]]]:
+    """(number, fields) of the lines that are not blank."""
+    with storage.open_read(url) as stream:
+        text = stream.read().decode("utf-8-sig", "replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        if line := line.strip(" \t,;\0"):
+            yield number, _SEPARATOR.split(line)
+
+
+def _is_row(fields: Sequence[str], known: AbstractSet[int]) -> bool:
+    return all(field.isdigit() for field in fields) and {int(field) for field in fields[1:]} <= known
+
+
+def _named_columns(header: Sequence[str]) -> dict[int, int]:
+    """Column -> action unit as a header names them; nothing where it only counts the columns."""
+    names = [_AU_NAME.fullmatch(name) for name in header[1:]]
+    units = [int(name[1]) for name in names if name is not None]
+    if len(units) < len(names) or units == list(range(1, len(names) + 1)):
+        return {}
+    return dict(enumerate(units, 1))
+
+
+def _whole_numbers(url: str, number: int, fields: Sequence[str]) -> list[int]:
+    try:
+        return [int(field) for field in fields]
+    except ValueError:
+        raise _malformed(url, number, "holds something else than whole numbers") from None
+
+
+def _check(url: str, number: int, levels: Sequence[int], known: AbstractSet[int]) -> None:
+    strange = set(levels) - known
+    if strange:
+        listed = ", ".join(map(str, sorted(known)))
+        raise _malformed(url, number, f"holds the level {min(strange)}, which is none of {listed}")
+
+
+def _check_frame(url: str, number: int, frame: int, before: Container[int]) -> None:
+    if frame < 0:
+        raise _malformed(url, number, f"is about a frame {frame}")
+    if frame in before:
+        raise _malformed(url, number, f"is a second one about frame {frame}")
+
+
+def _malformed(url: str, number: int, what: str) -> UserError:
+    return UserError(f"{url}, line {number}, {what}; get the file again")

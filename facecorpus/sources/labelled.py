@@ -1,0 +1,187 @@
+"""Sources whose inputs are the annotated frames of recordings."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from facecorpus import storage
+from facecorpus.errors import UserError
+from facecorpus.record import Record
+from facecorpus.sources.archives import (
+    Container,
+    InputError,
+    Member,
+    VideoContainer,
+    is_video_name,
+    printable,
+)
+from facecorpus.sources.codings import Levels, counted_from_one
+from facecorpus.sources.recordings import Recording, listed
+from facecorpus.sources.source import Part, Source
+
+
+class Labelled(Source):
+    """A data set of annotated recordings, found by the names of its files at any depth.
+
+    An adapter sorts the files by their names and reads the labels; frames are counted, compared and listed
+    here. Frames that are annotated but not there are inputs all the same, so that the ledger has them.
+    """
+
+    recipe = "au"
+
+    def __init__(self, name: str, location: str, cache: str | None = None) -> None:
+        super().__init__(name, location, cache)
+        self._stamps: dict[str, str] = {}
+        self._videos: dict[tuple[str, str], Recording] = {}
+        self._pictures: dict[tuple[str, str], Recording] = {}
+        self.labels: dict[str, dict[str, str]] = {}
+        """What was handed to `add_labels`: what the labels are about -> what a file holds -> its path."""
+        self._met: defaultdict[str, dict[str, None]] = defaultdict(dict[str, None])
+
+    @abstractmethod
+    def sort(self, path: str, size: int) -> bool:
+        """Hand a file to `add_video`, `add_picture` or `add_labels`; whether it belongs to the data set."""
+
+    @abstractmethod
+    def about(self, recording: Recording) -> str:
+        """The name under which the labels of a recording were added."""
+
+    @abstractmethod
+    def read(self, files: Mapping[str, str]) -> dict[str, Levels]:
+        """Label -> frame -> level, from what the files hold (as added) -> their URLs."""
+
+    @abstractmethod
+    def expected(self) -> Collection[str]:
+        """Labels that every recording should have; a note says where one is missing."""
+
+    def add_video(self, subject: str, video: str, path: str) -> None:
+        """A video was found."""
+        held = self._videos.setdefault((subject, video), Recording(subject, video, path))
+        if held.container != path:
+            raise self._twice(held.container, path, f"the recording {held.title}")
+
+    def add_picture(self, subject: str, video: str, frame: int, container: str, member: Member) -> None:
+        """A picture of a frame was found."""
+        held = self._pictures.setdefault((subject, video), Recording(subject, video, container))
+        if held.container != container or frame in held.pictures:
+            before = storage.join(held.container, held.member(frame).path)
+            after = storage.join(container, member.path)
+            raise self._twice(before, after, f"the recording {held.title}, frame {frame}")
+        held.pictures[frame] = member
+
+    def add_labels(self, about: str, what: str, path: str) -> None:
+        """A file of labels was found: the recordings it is about, and what it holds."""
+        held = self.labels.setdefault(about, {}).setdefault(what, path)
+        if held != path:
+            raise self._twice(held, path, f"{what} of {about}")
+
+    def parts(self) -> Sequence[Part]:
+        """The videos, and the folders and archives of pictures."""
+        return [Part(name) for name in sorted({recording.container for recording in self._recordings()})]
+
+    def stamps(self) -> dict[str, str]:
+        """A stamp of every file that is a recording or holds labels."""
+        self._recordings()
+        return self._stamps
+
+    def open(self, container: str, under: str = "") -> Container:
+        """A video, told by its name so that a damaged one costs its own frames alone; else any container."""
+        if is_video_name(container):
+            return VideoContainer(storage.join(self.location, container))
+        return super().open(container, under)
+
+    def inventory(self) -> Iterator[Record]:
+        """Every annotated frame exactly once, by person, recording and number."""
+        self.notes.clear()
+        self._met.clear()
+        left_out = 0
+        recordings = self._recordings()
+        for recording in recordings:
+            coding = self._coding(recording)
+            annotated = sorted(set[int]().union(*coding.values()))
+            left_out += self._compare(recording, annotated)
+            for frame in annotated:
+                labels = {label: levels[frame] for label, levels in coding.items() if frame in levels}
+                yield self._frame(recording, frame, labels)
+        for key in sorted(self._videos.keys() & self._pictures.keys()):
+            self._meet("videos left aside, since their frames are there as pictures", self._videos[key].title)
+        for about in sorted(self.labels.keys() - {self.about(recording) for recording in recordings}):
+            self._meet("labels without a recording", about)
+        if left_out:
+            self.notes.append(f"{left_out:,} frames are not annotated, and are no inputs")
+        self.notes += [f"{what}: {listed(list(names))}" for what, names in sorted(self._met.items())]
+
+    def _frame(self, recording: Recording, frame: int, labels: dict[str, int]) -> Record:
+        member = recording.member(frame)
+        return Record(
+            id=f"{self.name}/{recording.id(frame)}",
+            source=self.name,
+            container=recording.container,
+            member=member.path,
+            offset=member.offset,
+            bytes=member.bytes,
+            identity=recording.subject,
+            video=recording.video,
+            frame=frame,
+            labels=labels,
+        )
+
+    def _recordings(self) -> list[Recording]:
+        """By person, then video; where there are pictures, the video is left aside."""
+        if not self._stamps:
+            if not storage.is_dir(self.location):
+                raise self.missing("a folder of recordings")
+            for raw, size, stamp in storage.walk_files(self.location):
+                path = printable(raw)
+                if self.sort(path, size):
+                    self._stamps[path] = stamp
+        found = self._videos | self._pictures
+        if not found or not self.labels:
+            raise self.missing("a recording of the data set" if not found else "a file of labels")
+        return [found[key] for key in sorted(found)]
+
+    def _coding(self, recording: Recording) -> dict[str, Levels]:
+        """The labels of a recording; those of a video with frames counted from 1."""
+        about = self.about(recording)
+        files = self.labels.get(about, {})
+        coding = self.read({what: storage.join(self.location, path) for what, path in files.items()})
+        if not coding:
+            self._meet("recordings without labels, which are left out", recording.title)
+            return coding
+        for label in self.expected():
+            if label not in coding:
+                self._meet(f"no labels of {label}", about)
+        if recording.pictures:
+            return coding
+        if any(0 in levels for levels in coding.values()):
+            self._meet("labels that count frames from 0, renumbered from 1", about)
+        return counted_from_one(coding)
+
+    def _compare(self, recording: Recording, annotated: Sequence[int]) -> int:
+        """Note annotated frames that are not there; returns the number of frames that are not annotated."""
+        if not annotated:
+            return 0
+        if recording.pictures:
+            there = recording.pictures.keys()
+        else:
+            try:
+                with VideoContainer(storage.join(self.location, recording.container)) as video:
+                    there = range(1, video.frames + 1)
+            except InputError as error:
+                self._meet(
+                    f"all {len(annotated)} annotated frames fail, because {error}", recording.container
+                )
+                return 0
+        absent = sum(frame not in there for frame in annotated)
+        if absent:
+            self._meet("annotated frames that are not there", f"{absent:,} of {recording.title}")
+        return len(there) - (len(annotated) - absent)
+
+    def _meet(self, what: str, name: str) -> None:
+        self._met[what][name] = None
+
+    def _twice(self, first: str, second: str, what: str) -> UserError:
+        places = " and ".join(storage.join(self.location, path) for path in (first, second))
+        return UserError(f"{places} are both {what}; keep one of them below {self.location}")

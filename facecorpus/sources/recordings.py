@@ -1,0 +1,54 @@
+"""A recording of a person: a video, or a picture for each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from facecorpus.sources.archives import Member, frame_name
+
+_NAMED = 5
+
+
+@dataclass(slots=True)
+class Recording:
+    """One video of one person, or the pictures made of it."""
+
+    subject: str
+    video: str
+    """Camera or task."""
+    container: str
+    """The video; or the folder or archive that holds the pictures."""
+    pictures: dict[int, Member] = field(default_factory=dict[int, Member])
+    """Frame -> picture; empty for a video."""
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"{self.subject} {self.video}"
+
+    def member(self, frame: int) -> Member:
+        """Where a frame is in the container; one without a picture, where its picture would be."""
+        if not self.pictures:
+            return Member(frame_name(self.container, frame), -1, 0)
+        if frame in self.pictures:
+            return self.pictures[frame]
+        like = PurePosixPath(min(member.path for member in self.pictures.values()))
+        digits = len(like.stem) if like.stem.startswith("0") else 1
+        return Member(str(like.with_stem(f"{frame:0{digits}d}")), -1, 0)
+
+    def id(self, frame: int) -> str:
+        """Id of a frame within its source."""
+        path = self.member(frame).path
+        return f"{self.subject}/{self.video}/{PurePosixPath(path).name}" if self.pictures else path
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are.
+
+    >>> listed(["a", "b", "c", "d", "e", "f", "g"])
+    'a, b, c, d, e and 2 more'
+    """
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
