@@ -1,0 +1,163 @@
+"""Which frames train, validate and test in a fold: no subject in two parts."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from fautrain.data.labels import LabelledSet
+from fautrain.data.order import Ints
+from fautrain.errors import UserError
+
+_VALIDATION_KEY = b"fautrain validation subjects"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Indices into the rows of a `LabelledSet`, ascending; the three share no subject."""
+
+    train: Ints
+    validation: Ints
+    test: Ints
+
+
+def split(labelled: LabelledSet, fold: int, *, validation: float, seed: int, every: int = 1) -> Split:
+    """The frames of fold `fold` (from 1).
+
+    Args:
+        labelled: the frames, with their benchmark.
+        fold: whose test subjects are tested.
+        validation: fraction of the other subjects that is held out of training, in [0, 1): rounded up to
+            whole subjects, and one at least is left to train on. Who they are depends on `seed` and their
+            names alone.
+        seed: of that choice.
+        every: keep the first of every so many training frames, in order of subject, video and frame; 1 for
+            all. Validation and test frames are never thinned.
+
+    Raises:
+        UserError: there is no such fold, a part has no frame, an AU has no frame to learn or be tested on, or
+            a subject is in both train and test.
+    """
+    benchmark = labelled.benchmark
+    if not 1 <= fold <= len(benchmark.folds):
+        raise UserError(
+            f"--fold {fold}: {benchmark.name} has folds 1 to {len(benchmark.folds)}; give one or all"
+        )
+    if not 0 <= validation < 1:
+        raise UserError(f"data.validation={validation} is no fraction; give 0 <= value < 1")
+    if every < 1:
+        raise UserError(f"data.every={every} keeps no frame; give 1 or more")
+    test = np.isin(labelled.subject, [benchmark.subjects.index(s) for s in benchmark.folds[fold - 1]])
+    present = np.unique(labelled.subject[~test]).tolist()
+    held_out = _validation_subjects((benchmark.subjects[i] for i in present), validation, seed)
+    held = np.isin(labelled.subject, [benchmark.subjects.index(s) for s in held_out])
+    train = np.flatnonzero(~test & ~held)
+    by_frame = np.lexsort((labelled.frame[train], labelled.video[train], labelled.subject[train]))
+    parts = Split(np.sort(train[by_frame[::every]]), np.flatnonzero(held), np.flatnonzero(test))
+    _check_parts(labelled, parts, fold, validation)
+    refuse_shared_subjects(labelled, parts.train, labelled, parts.test)
+    _check_support(labelled, parts, fold, every)
+    return parts
+
+
+def subset(text: str) -> int:
+    """N of "every N-th frame", from a share of the frames.
+
+    >>> subset("10%"), subset("0.5%"), subset("1/7")
+    (10, 200, 7)
+
+    Raises:
+        UserError: it is no share, or not one in N.
+    """
+    try:
+        share = Fraction(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(0)
+    if not 0 < share <= 1 or not ("%" in text or "/" in text):
+        raise UserError(f"--subset {text} is no share of the frames; give for example 10% or 1/7")
+    if share.numerator != 1:
+        raise UserError(
+            f"--subset {text} is not every N-th frame; give 1/{round(1 / share)}, or another 1/N or "
+            "percentage that divides 100"
+        )
+    return share.denominator
+
+
+def refuse_shared_subjects(train_set: LabelledSet, train: Ints, test_set: LabelledSet, test: Ints) -> None:
+    """Nobody may be both trained and tested on, be it within a benchmark or across two of one data set.
+
+    Subjects of different data sets are different people, whatever their names.
+
+    Args:
+        train_set: what `train` indexes.
+        train: indices of frames.
+        test_set: what `test` indexes; the same set or another.
+        test: indices of frames.
+
+    Raises:
+        UserError: a subject is in both.
+    """
+    if train_set.benchmark.source != test_set.benchmark.source:
+        return
+    shared = _names(train_set, train) & _names(test_set, test)
+    if shared:
+        one, other = train_set.benchmark, test_set.benchmark
+        raise UserError(
+            f"subject {min(shared)} of {other.source} is in both train ({one.name}) and test ({other.name}); "
+            "mend the folds, or test on another data set"
+        )
+
+
+def _names(labelled: LabelledSet, indices: Ints) -> set[str]:
+    return {labelled.benchmark.subjects[i] for i in np.unique(labelled.subject[indices]).tolist()}
+
+
+def _validation_subjects(subjects: Iterable[str], fraction: float, seed: int) -> list[str]:
+    """The ceil(fraction n) of n subjects with the smallest keyed hash of (seed, subject), never all."""
+
+    def rank(subject: str) -> bytes:
+        return hashlib.blake2b(f"{seed} {subject}".encode(), digest_size=8, key=_VALIDATION_KEY).digest()
+
+    ranked = sorted(subjects, key=rank)
+    # Rounded first: 0.07 x 100 is 7.000000000000001.
+    number = max(math.ceil(round(fraction * len(ranked), 9)), fraction > 0)
+    return ranked[:-1][:number]
+
+
+def _check_parts(labelled: LabelledSet, parts: Split, fold: int, validation: float) -> None:
+    where = f"fold {fold} of {labelled.benchmark.name}"
+    for part, indices in (("training", parts.train), ("test", parts.test)):
+        if not len(indices):
+            raise UserError(
+                f"data.shards: {where} has no {part} frame; build its subjects too, or choose another --fold"
+            )
+    if validation and not len(parts.validation):
+        raise UserError(
+            f"data.validation={validation}: {where} has one training subject, so none can be held out; give "
+            "0 or build more subjects"
+        )
+
+
+def _check_support(labelled: LabelledSet, parts: Split, fold: int, every: int) -> None:
+    """Every AU needs frames to learn from, present and absent, and present ones to be tested on."""
+    train, test = labelled.targets[parts.train], labelled.targets[parts.test]
+    checks = (
+        ("no positive frame to train on", (train == 1).any(axis=0)),
+        ("no negative frame to train on", (train == 0).any(axis=0)),
+        ("no positive frame to test on", (test == 1).any(axis=0)),
+    )
+    for lack, good in checks:
+        without = [au for au, found in zip(labelled.aus, good.tolist(), strict=True) if not found]
+        if without:
+            others = ",".join(str(au) for au in labelled.aus if au not in without)
+            remedy = f"leave it out with --set data.aus={others}" if others else "build more of the data set"
+            more = "keep more frames with --subset, or " if every > 1 and "train" in lack else ""
+            names = ", ".join(f"AU{au}" for au in without)
+            raise UserError(
+                f"fold {fold} of {labelled.benchmark.name} has {lack} for {names}; {more}{remedy}"
+            )

@@ -1,0 +1,208 @@
+"""Reading labels from tiny shards, one a subject: what each frame's targets are, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from facecorpus import schema
+from facecorpus.shards import ShardWriter, sample_key
+from fautrain.data import Corpus, open_corpus, shard_cache
+from fautrain.data.benchmark import Benchmark, benchmark
+from fautrain.data.labels import LabelledSet, read_labels
+from fautrain.errors import UserError
+
+TOY = Benchmark(
+    name="toy",
+    title="Toy",
+    source="disfa",
+    aus=(12, 1),
+    label="AU{au}",
+    positive=">= 2",
+    missing=(9,),
+    videos=("right",),
+    subjects=("SN003", "SN001", "SN002"),
+    folds=(("SN001",), ("SN002", "SN003")),
+    codes=(0, 1, 2, 3, 4, 5),
+)
+
+
+def rows_of(subject: str, labels: Iterable[Mapping[str, int] | None], **fields: Any) -> list[dict[str, Any]]:
+    """Manifest rows of one subject's video, its frames counted from 1."""
+    return [
+        {
+            "id": f"{subject}/{fields.get('video', 'right')}/{number}",
+            "source": "disfa",
+            "identity": subject,
+            "video": "right",
+            "frame": number,
+            "labels": None if coded is None else list(coded.items()),
+            **fields,
+        }
+        for number, coded in enumerate(labels, 1)
+    ]
+
+
+def corpus_of(out: Path, *shards: list[dict[str, Any]], columns: Iterable[str] | None = None) -> Corpus:
+    """Shards with these rows, and their manifests as `facecorpus` writes them (or with `columns` only)."""
+    (out / "shards").mkdir(parents=True)
+    for number, rows in enumerate(shards):
+        path = out / "shards" / schema.shard_name("toy", number)
+        with path.open("wb") as file:
+            writer = ShardWriter(file)
+            for row in rows:
+                row["key"] = sample_key(row["id"])
+                placed = writer.add(row["key"], {"jpg": b"picture"})
+                row |= {"sample_offset": placed.sample_offset, "jpg_bytes": len(b"picture")}
+                row["jpg_offset"] = placed.payload_offsets["jpg"]
+            writer.finish()
+        table = pa.Table.from_pylist(rows, schema.MANIFEST)
+        pq.write_table(table.select(columns) if columns else table, path.with_suffix(".parquet"))
+    return open_corpus(str(out), shard_cache(str(out / "cache")))
+
+
+def two_subjects() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """SN001: three frames, the last with AU1 not coded; SN003: one with no code at all, then two."""
+    return (
+        rows_of("SN001", [{"AU1": 0, "AU12": 5}, {"AU1": 2, "AU12": 1}, {"AU12": 0, "AU4": 3}]),
+        rows_of("SN003", [{"AU1": 9, "AU12": 9}, {"AU1": 9, "AU12": 2}, {"AU1": 1, "AU12": 3}]),
+    )
+
+
+def test_frames_and_targets(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, *two_subjects())
+    found = read_labels(corpus, TOY)
+    assert found.aus == (12, 1) and found.absent == ("SN002",)
+    assert found.rows.tolist() == [0, 1, 2, 4, 5] and found.rows.dtype == np.int64
+    assert [TOY.subjects[i] for i in found.subject] == ["SN001"] * 3 + ["SN003"] * 2
+    assert found.frame.tolist() == [1, 2, 3, 2, 3] and found.frame.dtype == np.int32
+    assert found.video.tolist() == ["right"] * 5
+    nan = np.nan
+    np.testing.assert_array_equal(found.targets, [[1, 0], [0, 1], [0, nan], [1, nan], [1, 0]])
+    assert found.targets.dtype == np.float32 and len(found) == 5
+    assert found.benchmark is TOY and found.corpus is corpus
+
+
+def test_rows_are_the_samples_of_the_corpus(tmp_path: Path) -> None:
+    shards = two_subjects()
+    corpus = corpus_of(tmp_path, *shards)
+    found = read_labels(corpus, TOY)
+    ids = [row["id"] for shard in shards for row in shard]
+    assert [corpus.key(int(row)) for row in found.rows] == [sample_key(ids[row]) for row in found.rows]
+
+
+def test_only_the_aus_asked_for_in_the_benchmarks_order(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, *two_subjects())
+    assert read_labels(corpus, TOY, (1, 12)).aus == (12, 1)
+    one = read_labels(corpus, TOY, (1,))
+    assert one.aus == (1,) and one.rows.tolist() == [0, 1, 5]
+    np.testing.assert_array_equal(one.targets, [[0], [1], [0]])
+
+
+def test_only_the_camera_and_the_data_set_of_the_benchmark(tmp_path: Path) -> None:
+    coded = [{"AU1": 0, "AU12": 3}]
+    corpus = corpus_of(
+        tmp_path,
+        rows_of("SN001", coded, video="left"),
+        rows_of("F001", [None], source="celeba"),
+        rows_of("SN001", coded),
+    )
+    assert read_labels(corpus, TOY).rows.tolist() == [2]
+    both = read_labels(corpus, replace(TOY, videos=()))
+    assert both.rows.tolist() == [0, 2] and both.video.tolist() == ["left", "right"]
+
+
+def test_the_label_may_be_another_coding(tmp_path: Path) -> None:
+    intensity = replace(TOY, label="AU{au}_intensity", positive=">= 1")
+    corpus = corpus_of(tmp_path, rows_of("SN001", [{"AU1_intensity": 1, "AU12_intensity": 0, "AU1": 0}]))
+    assert read_labels(corpus, intensity).targets.tolist() == [[0, 1]]
+
+
+def error_of(corpus: Corpus, known: Benchmark = TOY, aus: tuple[int, ...] = ()) -> str:
+    with pytest.raises(UserError) as caught:
+        read_labels(corpus, known, aus)
+    message = str(caught.value)
+    assert "\n" not in message and ";" in message, "one sentence with the remedy"
+    return message
+
+
+def test_an_au_that_the_benchmark_has_not_is_refused(tmp_path: Path) -> None:
+    message = error_of(corpus_of(tmp_path, *two_subjects()), aus=(12, 7))
+    assert message == "data.aus: toy has no AU7; choose among 12, 1"
+
+
+def altered(change: Callable[[list[dict[str, Any]]], object]) -> list[list[dict[str, Any]]]:
+    shards = [*two_subjects()]
+    for rows in shards:
+        change(rows)
+    return shards
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda rows: [r.update(source="bp4d") for r in rows],
+            ("hold bp4d", "is of disfa", "--sources disfa"),
+        ),
+        (lambda rows: [r.update(source=None) for r in rows], ("hold no named source",)),
+        (lambda rows: [r.update(labels=None) for r in rows], ("toy-000000.tar has no labels",)),
+        (lambda rows: [r.update(video="left") for r in rows], ("counts the videos right", "hold left")),
+        (lambda rows: [r.update(video=None) for r in rows], ("hold none with a name",)),
+        (
+            lambda rows: [r.update(labels=[("AU1", 1), ("AU4", 2)]) for r in rows],
+            ("no frame has the label 'AU12' (there are AU1, AU4)", "--set data.aus=1"),
+        ),
+        (
+            lambda rows: [r.update(labels=[("AU1", 1), ("AU12", 7)]) for r in rows],
+            ("frame 1 of SN001's video right", "has AU12=7"),
+        ),
+        (lambda rows: [r.update(identity="SN4") for r in rows], ("of SN4's video", "in no fold of toy")),
+        (lambda rows: [r.update(identity=None) for r in rows], ("in no fold of toy",)),
+        (lambda rows: [r.update(frame=None) for r in rows], ("has no frame number",)),
+        (lambda rows: [r.update(frame=2) for r in rows], ("frame 2 of SN", "is there twice")),
+    ],
+)
+def test_unsuitable_shards_are_refused(
+    tmp_path: Path, change: Callable[[list[dict[str, Any]]], object], words: tuple[str, ...]
+) -> None:
+    message = error_of(corpus_of(tmp_path, *altered(change)))
+    assert message.startswith("data.shards: ") and all(word in message for word in words), message
+
+
+def test_shards_of_before_labels_are_refused(tmp_path: Path) -> None:
+    corpus = corpus_of(
+        tmp_path, *two_subjects(), columns=["key", "jpg_offset", "jpg_bytes", "source", "identity"]
+    )
+    assert "toy-000000.tar has no labels" in error_of(corpus)
+
+
+def test_foreign_shards_are_refused(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, *two_subjects())
+    (tmp_path / "shards" / "toy-000001.parquet").unlink()
+    assert "toy-000001.tar has no labels" in error_of(corpus)
+
+
+def test_a_manifest_of_another_shard_is_refused(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, *two_subjects())
+    shards = tmp_path / "shards"
+    (shards / "toy-000001.parquet").write_bytes((shards / "toy-000000.parquet").read_bytes())
+    assert "toy-000001.parquet does not list the samples" in error_of(corpus)
+
+
+def test_the_benchmarks_read_what_their_labels_are_called(tmp_path: Path) -> None:
+    found: list[LabelledSet] = []
+    for name, subject, video, code in (("disfa", "SN001", "right", 2), ("bp4d", "F001", "T1", 1)):
+        known = benchmark(name)
+        labels = [{f"AU{au}": code for au in known.aus}]
+        corpus = corpus_of(tmp_path / name, rows_of(subject, labels, video=video, source=name))
+        found.append(read_labels(corpus, known))
+    assert all(f.targets.tolist() == [[1.0] * len(f.aus)] for f in found)
+    assert len(found[0].absent) == 26 and len(found[1].absent) == 40
