@@ -1,4 +1,5 @@
-"""From the bytes of a picture to a square of RGB uint8: decode, crop, resize, flip, all in uint8.
+"""From the bytes of a picture to a square of RGB uint8: decode, crop, resize, flip, RandAugment, all in
+uint8.
 
 Memory is reused throughout: a fresh 224 px image is 37 pages, and touching them for the first time costs
 about as much as decoding into them.
@@ -12,18 +13,16 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias, final
+from typing import final
 
 import cv2
 import numpy as np
 import simplejpeg
 import torch
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from fautrain.data.augment import Pixels, RandAugment, check_policy
 from fautrain.data.order import AUGMENT, generator
-
-Pixels: TypeAlias = NDArray[np.uint8]
 
 TRIES = 10
 """Crops drawn before the central one is taken, as torchvision's RandomResizedCrop does."""
@@ -47,6 +46,12 @@ class Augment:
     """Range of the crop's share of the area."""
     rrc_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Range of width / height of the crop, uniform in its logarithm."""
+    randaugment: str | None = None
+    """RandAugment thereafter, in timm's notation, or None; see `augment.RandAugment`."""
+
+    def __post_init__(self) -> None:
+        if self.randaugment is not None:
+            check_policy(self.randaugment)
 
 
 def crop_box(
@@ -81,6 +86,7 @@ class Decoder:
         self._decoded: Pixels = np.empty(px * px * 3, np.uint8)
         self._bits = generator(seed, AUGMENT, 0, 0)
         self._start = self._bits.state
+        self._randaugment = RandAugment(augment.randaugment, seed) if augment.randaugment else None
 
     def _draws(self, epoch: int, sample: int) -> list[float]:
         """The sample's own numbers in [0, 1): a pure function of (seed, epoch, sample)."""
@@ -116,6 +122,8 @@ class Decoder:
             _crop_resize(picture, box, height, width, target)
         if flip:
             cv2.flip(target, 1, dst=out)
+        if self._randaugment is not None:
+            self._randaugment(out, epoch, sample)
 
     def _scaled(self, data: bytes, height: int, width: int, box: tuple[int, int, int, int]) -> Pixels:
         """The JPEG decoded at the smallest DCT scale whose crop is not smaller than the output."""

@@ -1,240 +1,30 @@
 """The loader: batches of uint8 images in an order that depends on nothing but the seed.
 
-An epoch is all samples of the shards less the held-out ones, each exactly once over all ranks and workers;
-the order and every random choice are pure functions of (seed, epoch, sample). Ranks, workers, prefetching and
-interruptions change nothing, so the state is (epoch, step).
+An epoch is all samples of the shards less the held-out ones, or the rows asked for, each exactly once over
+all ranks and workers; the order and every random choice are pure functions of (seed, epoch, sample). Ranks,
+workers, prefetching and interruptions change nothing, so the state is (epoch, step).
 """
 
 from __future__ import annotations
 
-import atexit
-import signal
-import warnings
-import weakref
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from fautrain.data.bad import BadSample, BadSamples
+from fautrain.data.batches import Loader
 from fautrain.data.decode import Augment
 from fautrain.data.fetch import ShardCache
 from fautrain.data.index import Corpus, held_out_mask, open_corpus
-from fautrain.data.order import WINDOW_SHARDS, LoaderState, next_state
+from fautrain.data.order import WINDOW_SHARDS, Ints
 from fautrain.data.shards import default_cache
-from fautrain.data.workers import STOPPING, Batches, Failed, Plan, Pool, Sent, Task, start_worker
+from fautrain.data.workers import Plan
 from fautrain.errors import UserError
 
 CACHE_GIB = 100.0
 """Room for remote shards: several windows of 8 shards of 0.23 GB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """This rank's part of one step, or with accumulation one micro-batch of it."""
-
-    images: torch.Tensor
-    """uint8 (n, 3, image_px, image_px), RGB, channels-last strides; pinned where there is a CUDA device."""
-    positions: torch.Tensor
-    """int64 (n,): places in the epoch's order. (seed, epoch, position) names a draw of mask noise."""
-    samples: torch.Tensor
-    """int64 (n,): rows of the corpus. Where a place was filled, the row of the sample that fills it."""
-    epoch: int
-    step: int
-    micro: int
-    weight: float
-    """own samples x (world x accumulate) / samples of the step. Multiply the mean loss by it: the mean over
-    ranks and micro-batches is then the mean over the step's samples. 1 in all but an uneven last step; 0 for
-    a stand-in where the rest of the epoch is smaller than the number of ranks."""
-    bad: tuple[BadSample, ...]
-    """Samples of this part that could not be used; their places are filled."""
-    after: LoaderState
-    """The state once this step is done."""
-
-
-_open: weakref.WeakSet[Loader] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    # Before multiprocessing, which would end the workers by a SIGTERM that they are slow to obey.
-    for loader in list(_open):
-        loader.close()
-
-
-@final
-class Loader:
-    """Batches of one rank. Made by `make_loader` and `held_out_loader`."""
-
-    def __init__(
-        self, plan: Plan, cache: ShardCache, max_bad: float, workers: int, prefetch: int, pin: bool
-    ) -> None:
-        self.plan, self.cache = plan, cache
-        self.workers, self.prefetch, self.pin = workers, prefetch, pin
-        self.bad = BadSamples(max_bad)
-        """Accounting of unusable samples; `bad.total` and `bad.this_epoch` may be logged."""
-        self._source: Generator[Sent | Failed] | None = None
-        self._next = LoaderState()
-        self._within_step = False
-        _open.add(self)
-        self._begun: int | None = None
-        """Epoch that the accounting of bad samples has begun."""
-
-    @property
-    def corpus(self) -> Corpus:
-        """The shards and their samples."""
-        return self.plan.corpus
-
-    @property
-    def samples(self) -> int:
-        """Samples in an epoch, over all ranks."""
-        return self.plan.samples
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """ceil(samples / batch_per_step), for any number of ranks."""
-        return self.plan.steps
-
-    def keys(self, samples: torch.Tensor) -> list[str]:
-        """Keys of the samples of a batch."""
-        return [self.corpus.key(int(s)) for s in samples]
-
-    def batches(self, state: LoaderState | None = None) -> Iterator[Batch]:
-        """Batches from the first of step `state`, through all epochs to come, without end.
-
-        Going on where the last iteration ended (also with `state` None) keeps the workers and what they have
-        prepared; any other place starts them anew.
-
-        Raises:
-            UserError: too many bad samples, a lost shard, or a state beyond the epoch's end.
-        """
-        state = state or self._next
-        if state.epoch < 0 or not 0 <= state.step < self.plan.steps:
-            raise UserError(
-                f"the state {state} is not within an epoch of {self.plan.steps} steps: data.shards, "
-                "data.held_out and data.batch_per_step must be those of the interrupted run"
-            )
-        if self._source is None or self._within_step or self._next != state:
-            self.close()
-            self._source, self._next = self._start(state), state
-        return self._run(self._source, state)
-
-    def epoch(self, state: LoaderState | None = None) -> Iterator[Batch]:
-        """Batches from `state` to the end of its epoch. See `batches`."""
-        for batch in self.batches(state):
-            yield batch
-            if batch.after.epoch > batch.epoch and batch.micro == self.plan.accumulate - 1:
-                return
-
-    def _run(self, source: Iterator[Sent | Failed], state: LoaderState) -> Iterator[Batch]:
-        last = self.plan.accumulate - 1
-        while True:
-            after = next_state(state, self.plan.steps)
-            for micro in range(last + 1):
-                try:
-                    if self._begun != state.epoch:
-                        self._begin_epoch(state)
-                    batch = self._receive(source, after)
-                except UserError:
-                    self.close()
-                    raise
-                assert (batch.epoch, batch.step, batch.micro) == (state.epoch, state.step, micro)
-                self._within_step = micro < last
-                self._next = state if self._within_step else after
-                yield batch
-            state = after
-
-    def _receive(self, source: Iterator[Sent | Failed], after: LoaderState) -> Batch:
-        try:
-            sent = next(source)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise UserError(
-                f"a loader process died ({error}); if memory ran out, lower data.workers or data.prefetch"
-            ) from error
-        if isinstance(sent, Failed):
-            raise UserError(sent.message)
-        self.bad.add(sent.bad)
-        images = sent.take()
-        if isinstance(images, np.ndarray):
-            images = torch.from_numpy(images)
-        return Batch(
-            images.permute(0, 3, 1, 2),
-            torch.from_numpy(sent.positions),
-            torch.from_numpy(sent.samples),
-            *sent.task,
-            sent.weight,
-            sent.bad,
-            after,
-        )
-
-    def _begin_epoch(self, state: LoaderState) -> None:
-        plan, self._begun = self.plan, state.epoch
-        self.bad.start((plan.samples - state.step * plan.batch_per_step) // plan.world)
-        if plan.rank == 0:
-            hidden = zip(plan.corpus.shards, plan.corpus.indexes, strict=True)
-            self.bad.add(BadSample(state.epoch, -1, s.url, "(end)", i.damage) for s, i in hidden if i.damage)
-
-    def _start(self, state: LoaderState) -> Generator[Sent | Failed]:
-        plan = self.plan
-        if not self.workers:
-            batches = Batches(plan, self.cache, None)
-            return (batches[task] for task in plan.tasks(state))
-        # A worker has at most `prefetch` batches waiting; one more is being read here, one more being filled.
-        pool = Pool(self.workers, self.prefetch + 2, plan.largest, plan.augment.image_px)
-        loader: DataLoader[Any] = DataLoader(
-            Batches(plan, self.cache, pool),  # type: ignore[arg-type]
-            batch_size=None,
-            sampler=_Tasks(plan, state),
-            num_workers=self.workers,
-            prefetch_factor=self.prefetch,
-            collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType]
-            pin_memory=self.pin,
-            worker_init_fn=start_worker,
-            multiprocessing_context="fork",
-            generator=torch.Generator(),  # else a number is drawn from the global one, which is the model's
-        )
-        return _stream(loader)
-
-    def close(self) -> None:
-        """Stop the workers. The next iteration starts them again."""
-        if self._source is not None:
-            self._source.close()
-        self._source, self._begun, self._within_step = None, None, False
-
-
-def _stream(loader: DataLoader[Any]) -> Generator[Sent | Failed]:
-    """What the workers send. DataLoader ends them when its iterator goes, which is in this frame alone, so
-    they end when the generator is closed, whoever still holds it."""
-    with warnings.catch_warnings():
-        # Python 3.12 warns of forks beside threads; a worker takes no lock that those could hold.
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-        try:
-            source = iter(loader)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    yield from source
-
-
-@final
-class _Tasks:
-    """The sampler: where to go on, and no end."""
-
-    def __init__(self, plan: Plan, state: LoaderState) -> None:
-        self.plan, self.state = plan, state
-
-    def __iter__(self) -> Iterator[Task]:
-        return self.plan.tasks(self.state)
-
-
-def _as_it_is(batch: Sent) -> Sent:
-    return batch
 
 
 def shard_cache(folder: str | Path | None = None, gib: float = CACHE_GIB) -> ShardCache:
@@ -257,9 +47,11 @@ def make_loader(
     rrc_scale: tuple[float, float] = (0.2, 1.0),
     max_bad: float = 0.001,
     held_out: float = 0.0,
+    rows: Ints | None = None,
+    randaugment: str | None = None,
     cache: str | None = None,
     cache_gib: float = CACHE_GIB,
-    window_shards: int = WINDOW_SHARDS,
+    window_shards: int | None = None,
     verify: bool = True,
     pin: bool | None = None,
 ) -> Loader:
@@ -279,9 +71,14 @@ def make_loader(
         rrc_scale: range of the random crop's share of the area.
         max_bad: bound on unusable samples as a fraction of the epoch.
         held_out: fraction kept from training, for `held_out_loader`.
+        rows: ascending rows of the corpus to train on, and no others; a shard without any is never opened.
+            None: all but the held-out ones.
+        randaugment: RandAugment after crop and flip, in timm's notation; None: without.
         cache: folder for remote shards, indexes of foreign shards and the memory of checked hashes.
         cache_gib: how large the remote shards in it may get together.
-        window_shards: shards whose samples are mixed.
+        window_shards: shards whose samples are mixed. None: WINDOW_SHARDS of them; with `rows` all that hold
+            one, so that the epoch is a uniform permutation of the rows. Labelled shards hold one subject
+            each, and a window of a few would train on a few people at a time.
         verify: hash local shards at the first start; sizes are always compared.
         pin: page-locked images; None where there is a CUDA device.
 
@@ -291,8 +88,16 @@ def make_loader(
     _check(batch_per_step, seed, rank, world, accumulate)
     room = shard_cache(cache, cache_gib)
     corpus = shards if isinstance(shards, Corpus) else open_corpus(shards, room, verify, rank, world)
-    chosen, counts = _choose(corpus, held_out, held=False)
-    how = Augment(augment, image_px, rrc_scale)
+    if rows is None:
+        chosen, counts = _choose(corpus, held_out, held=False)
+    elif held_out:
+        raise UserError(
+            f"data.held_out = {held_out:g} and chosen rows exclude each other; set data.held_out = 0"
+        )
+    else:
+        chosen, counts = _chosen(corpus, rows)
+    if window_shards is None:
+        window_shards = WINDOW_SHARDS if rows is None else len(corpus.shards)
     plan = Plan(
         corpus,
         chosen,
@@ -302,9 +107,8 @@ def make_loader(
         rank,
         world,
         accumulate,
-        how,
+        Augment(augment, image_px, rrc_scale, randaugment=randaugment),
         window_shards,
-        shuffle=True,
     )
     pinned = pin if pin is not None else torch.cuda.is_available() and workers > 0
     return Loader(plan, room, max_bad, workers, prefetch, pinned)
@@ -315,16 +119,84 @@ def held_out_loader(
 ) -> Loader:
     """The held-out samples, in the shards' order, resized only. Call `epoch()` for each evaluation.
 
-    Takes what `make_loader` takes, with the same meaning; `seed` and `augment` have no effect.
+    Takes what `make_loader` takes but `rows`, with the same meaning; `seed`, `augment` and `randaugment` have
+    no effect.
     """
     loader = make_loader(shards, batch_per_step=batch_per_step, max_bad=max_bad, **others)
     chosen, counts = _choose(loader.corpus, held_out, held=True)
-    how = replace(loader.plan.augment, kind="none")
+    how = Augment("none", loader.plan.augment.image_px)
     plan = replace(loader.plan, chosen=chosen, counts=counts, augment=how, shuffle=False)
     return Loader(plan, loader.cache, max_bad, loader.workers, loader.prefetch, loader.pin)
 
 
-def _choose(corpus: Corpus, fraction: float, held: bool) -> tuple[np.ndarray | None, np.ndarray]:
+def ordered_loader(
+    corpus: str | Corpus,
+    rows: Ints,
+    *,
+    batch_per_step: int,
+    image_px: int,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    prefetch: int = 2,
+    cache: str | None = None,
+    cache_gib: float = CACHE_GIB,
+    pin: bool | None = None,
+) -> Loader:
+    """These rows of the corpus once, in order, resized only. Call `epoch()` for each evaluation.
+
+    `batch.samples` holds the rows, in ascending order within a rank and without gaps over the ranks of a
+    step. Where the last step has fewer rows than there are ranks, a rank without one gets a batch of weight
+    0, which is another rank's row and not to be counted.
+
+    No row is ever replaced: one that cannot be decoded ends the iteration.
+
+    Args:
+        corpus: glob, brace range, comma list or folder (see `list_shards`), or a corpus already open.
+        rows: ascending rows of the corpus.
+        batch_per_step: rows of one step over all ranks.
+        image_px: width and height of the images.
+        rank: of this process, 0 <= rank < world.
+        world: number of processes that share each step.
+        workers: decoding processes of this rank, kept from one epoch to the next; 0: the calling process.
+        prefetch: batches each worker prepares ahead.
+        cache: see `make_loader`.
+        cache_gib: see `make_loader`.
+        pin: see `make_loader`.
+
+    Raises:
+        UserError: an argument is out of range, or see `open_corpus`; when iterating, a damaged row.
+    """
+    loader = make_loader(
+        corpus,
+        rows=rows,
+        augment="none",
+        max_bad=0.0,
+        window_shards=WINDOW_SHARDS,
+        batch_per_step=batch_per_step,
+        image_px=image_px,
+        rank=rank,
+        world=world,
+        workers=workers,
+        prefetch=prefetch,
+        cache=cache,
+        cache_gib=cache_gib,
+        pin=pin,
+    )
+    plan = replace(loader.plan, shuffle=False, fill=False)
+    return Loader(plan, loader.cache, 0.0, workers, prefetch, loader.pin)
+
+
+def _chosen(corpus: Corpus, rows: Ints) -> tuple[Ints, Ints]:
+    """(rows, number of them in each shard)."""
+    if not len(rows):
+        raise UserError("no row of the corpus is chosen; choose another fold, or build the missing subjects")
+    if rows[0] < 0 or rows[-1] >= len(corpus) or (np.diff(rows) <= 0).any():
+        raise ValueError(f"rows must ascend within 0 <= row < {len(corpus)}, each once")
+    return rows, np.diff(np.searchsorted(rows, corpus.starts))
+
+
+def _choose(corpus: Corpus, fraction: float, held: bool) -> tuple[Ints | None, Ints]:
     """(chosen rows or None for all, number of them in each shard)."""
     if not fraction and not held:
         return None, np.diff(corpus.starts)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 Ints: TypeAlias = NDArray[np.int64]
 
-SHARDS, WINDOW, AUGMENT = 1, 2, 3
+SHARDS, WINDOW, AUGMENT, RANDAUGMENT = 1, 2, 3, 4
 """Purposes: second word of the Philox key."""
 
 WINDOW_SHARDS = 8
@@ -51,7 +51,8 @@ def generator(seed: int, purpose: int, epoch: int, number: int) -> np.random.Phi
 
 @final
 class EpochOrder:
-    """The order of one epoch over shards of `counts` samples; windows are permuted when first asked for."""
+    """The order of one epoch over shards of `counts` samples; windows are permuted when first asked for.
+    Shards without a sample take no place in a window."""
 
     def __init__(
         self, counts: Ints, seed: int, epoch: int, window_shards: int = WINDOW_SHARDS, shuffle: bool = True
@@ -59,12 +60,13 @@ class EpochOrder:
         self.seed, self.epoch, self.shuffle = seed, epoch, shuffle
         self.counts = np.asarray(counts, np.int64)
         number = len(self.counts)
-        self.shard_order = (
-            permutation(number, seed, SHARDS, epoch) if shuffle else np.arange(number, dtype=np.int64)
-        )
+        shards = permutation(number, seed, SHARDS, epoch) if shuffle else np.arange(number, dtype=np.int64)
+        self.shard_order: Ints = shards[self.counts[shards] > 0]
         self.row_starts = np.cumsum(self.counts) - self.counts
         self.window_shards = window_shards
-        sizes = np.add.reduceat(self.counts[self.shard_order], np.arange(0, number, window_shards))
+        sizes = np.add.reduceat(
+            self.counts[self.shard_order], np.arange(0, len(self.shard_order), window_shards)
+        )
         self.window_starts = np.concatenate([[0], np.cumsum(sizes)])
         self._windows: OrderedDict[int, Ints] = OrderedDict()
 

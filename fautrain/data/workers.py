@@ -33,6 +33,8 @@ Task: TypeAlias = tuple[int, int, int]
 """(epoch, step, micro-batch)."""
 MAX_FILL = 1000
 """Places of the order searched for a good sample before the run stops."""
+OPEN_SHARDS = 256
+"""Shards that a process keeps open at most; 1,024 files are a usual limit."""
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 """Signals held back while workers start, until they know what to do with them."""
 GRACE_S = 30
@@ -55,7 +57,9 @@ class Plan:
     accumulate: int
     augment: Augment
     window_shards: int
-    shuffle: bool
+    shuffle: bool = True
+    fill: bool = True
+    """The place of a sample that cannot be used is filled by the next good one; else it stops the run."""
 
     @property
     def samples(self) -> int:
@@ -196,7 +200,7 @@ class Batches:
     def __init__(self, plan: Plan, cache: ShardCache, pool: Pool | None) -> None:
         self.plan, self.cache, self.pool = plan, cache, pool
         self.decoder = Decoder(plan.augment, plan.seed)
-        self.files = ShardFiles(plan.corpus, cache, limit=4 * plan.window_shards)
+        self.files = ShardFiles(plan.corpus, cache, limit=min(4 * plan.window_shards, OPEN_SHARDS))
         self._order: EpochOrder | None = None
         self._window = (-1, -1)
 
@@ -230,6 +234,8 @@ class Batches:
         samples, bad = self._samples(epoch, mine.start, mine.stop), list[BadSample]()
         for i, sample in enumerate(samples.tolist()):
             found = self._place(images[i], epoch, sample, mine.start + i)
+            if found and not plan.fill:
+                raise UserError(f"the sample {found}; it must not be left out: repair or rebuild its shard")
             if found:
                 samples[i] = self._fill(images[i], epoch, found)
             # A taker's stand-in with weight 0 is somebody else's sample, and counted there.

@@ -1,0 +1,226 @@
+"""Batches of one rank: what the loader processes send, in order, as tensors."""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import warnings
+import weakref
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from fautrain.data.bad import BadSample, BadSamples
+from fautrain.data.fetch import ShardCache
+from fautrain.data.index import Corpus
+from fautrain.data.order import LoaderState, next_state
+from fautrain.data.workers import STOPPING, Batches, Failed, Plan, Pool, Sent, Task, start_worker
+from fautrain.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """This rank's part of one step, or with accumulation one micro-batch of it."""
+
+    images: torch.Tensor
+    """uint8 (n, 3, image_px, image_px), RGB, channels-last strides; pinned where there is a CUDA device."""
+    positions: torch.Tensor
+    """int64 (n,): places in the epoch's order. (seed, epoch, position) names a draw of mask noise."""
+    samples: torch.Tensor
+    """int64 (n,): rows of the corpus. Where a place was filled, the row of the sample that fills it."""
+    epoch: int
+    step: int
+    micro: int
+    weight: float
+    """own samples x (world x accumulate) / samples of the step. Multiply the mean loss by it: the mean over
+    ranks and micro-batches is then the mean over the step's samples. 1 in all but an uneven last step; 0 for
+    a stand-in where the rest of the epoch is smaller than the number of ranks."""
+    bad: tuple[BadSample, ...]
+    """Samples of this part that could not be used; their places are filled."""
+    after: LoaderState
+    """The state once this step is done."""
+
+
+_open: weakref.WeakSet[Loader] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # Before multiprocessing, which would end the workers by a SIGTERM that they are slow to obey.
+    for loader in list(_open):
+        loader.close()
+
+
+@final
+class Loader:
+    """Batches of one rank. Made by `make_loader`, `held_out_loader` and `ordered_loader`."""
+
+    def __init__(
+        self, plan: Plan, cache: ShardCache, max_bad: float, workers: int, prefetch: int, pin: bool
+    ) -> None:
+        self.plan, self.cache = plan, cache
+        self.workers, self.prefetch, self.pin = workers, prefetch, pin
+        self.bad = BadSamples(max_bad)
+        """Accounting of unusable samples; `bad.total` and `bad.this_epoch` may be logged."""
+        self._source: Generator[Sent | Failed] | None = None
+        self._next = LoaderState()
+        self._within_step = False
+        _open.add(self)
+        self._begun: int | None = None
+        """Epoch that the accounting of bad samples has begun."""
+
+    @property
+    def corpus(self) -> Corpus:
+        """The shards and their samples."""
+        return self.plan.corpus
+
+    @property
+    def samples(self) -> int:
+        """Samples in an epoch, over all ranks."""
+        return self.plan.samples
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """ceil(samples / batch_per_step), for any number of ranks."""
+        return self.plan.steps
+
+    def keys(self, samples: torch.Tensor) -> list[str]:
+        """Keys of the samples of a batch."""
+        return [self.corpus.key(int(s)) for s in samples]
+
+    def batches(self, state: LoaderState | None = None) -> Iterator[Batch]:
+        """Batches from the first of step `state`, through all epochs to come, without end.
+
+        Going on where the last iteration ended (also with `state` None) keeps the workers and what they have
+        prepared; any other place starts them anew.
+
+        Raises:
+            UserError: too many bad samples, a lost shard, or a state beyond the epoch's end.
+        """
+        state = state or self._next
+        if state.epoch < 0 or not 0 <= state.step < self.plan.steps:
+            raise UserError(
+                f"the state {state} is not within an epoch of {self.plan.steps} steps: data.shards, "
+                "data.held_out and data.batch_per_step must be those of the interrupted run"
+            )
+        if self._source is None or self._within_step or self._next != state:
+            self.close()
+            self._source, self._next = self._start(state), state
+        return self._run(self._source, state)
+
+    def epoch(self, state: LoaderState | None = None) -> Iterator[Batch]:
+        """Batches from `state` to the end of its epoch. See `batches`."""
+        for batch in self.batches(state):
+            yield batch
+            if batch.after.epoch > batch.epoch and batch.micro == self.plan.accumulate - 1:
+                return
+
+    def _run(self, source: Iterator[Sent | Failed], state: LoaderState) -> Iterator[Batch]:
+        last = self.plan.accumulate - 1
+        while True:
+            after = next_state(state, self.plan.steps)
+            for micro in range(last + 1):
+                try:
+                    if self._begun != state.epoch:
+                        self._begin_epoch(state)
+                    batch = self._receive(source, after)
+                except UserError:
+                    self.close()
+                    raise
+                assert (batch.epoch, batch.step, batch.micro) == (state.epoch, state.step, micro)
+                self._within_step = micro < last
+                self._next = state if self._within_step else after
+                yield batch
+            state = after
+
+    def _receive(self, source: Iterator[Sent | Failed], after: LoaderState) -> Batch:
+        try:
+            sent = next(source)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                f"a loader process died ({error}); if memory ran out, lower data.workers or data.prefetch"
+            ) from error
+        if isinstance(sent, Failed):
+            raise UserError(sent.message)
+        self.bad.add(sent.bad)
+        images = sent.take()
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(images)
+        return Batch(
+            images.permute(0, 3, 1, 2),
+            torch.from_numpy(sent.positions),
+            torch.from_numpy(sent.samples),
+            *sent.task,
+            sent.weight,
+            sent.bad,
+            after,
+        )
+
+    def _begin_epoch(self, state: LoaderState) -> None:
+        plan, self._begun = self.plan, state.epoch
+        self.bad.start((plan.samples - state.step * plan.batch_per_step) // plan.world)
+        if plan.rank == 0:
+            hidden = zip(plan.corpus.shards, plan.corpus.indexes, strict=True)
+            self.bad.add(BadSample(state.epoch, -1, s.url, "(end)", i.damage) for s, i in hidden if i.damage)
+
+    def _start(self, state: LoaderState) -> Generator[Sent | Failed]:
+        plan = self.plan
+        if not self.workers:
+            batches = Batches(plan, self.cache, None)
+            return (batches[task] for task in plan.tasks(state))
+        # A worker has at most `prefetch` batches waiting; one more is being read here, one more being filled.
+        pool = Pool(self.workers, self.prefetch + 2, plan.largest, plan.augment.image_px)
+        loader: DataLoader[Any] = DataLoader(
+            Batches(plan, self.cache, pool),  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=_Tasks(plan, state),
+            num_workers=self.workers,
+            prefetch_factor=self.prefetch,
+            collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType]
+            pin_memory=self.pin,
+            worker_init_fn=start_worker,
+            multiprocessing_context="fork",
+            generator=torch.Generator(),  # else a number is drawn from the global one, which is the model's
+        )
+        return _stream(loader)
+
+    def close(self) -> None:
+        """Stop the workers. The next iteration starts them again."""
+        if self._source is not None:
+            self._source.close()
+        self._source, self._begun, self._within_step = None, None, False
+
+
+def _stream(loader: DataLoader[Any]) -> Generator[Sent | Failed]:
+    """What the workers send. DataLoader ends them when its iterator goes, which is in this frame alone, so
+    they end when the generator is closed, whoever still holds it."""
+    with warnings.catch_warnings():
+        # Python 3.12 warns of forks beside threads; a worker takes no lock that those could hold.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            source = iter(loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    yield from source
+
+
+@final
+class _Tasks:
+    """The sampler: where to go on, and no end."""
+
+    def __init__(self, plan: Plan, state: LoaderState) -> None:
+        self.plan, self.state = plan, state
+
+    def __iter__(self) -> Iterator[Task]:
+        return self.plan.tasks(self.state)
+
+
+def _as_it_is(batch: Sent) -> Sent:
+    return batch
