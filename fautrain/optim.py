@@ -1,8 +1,9 @@
-"""Optimiser, weight-decay groups and learning-rate schedule of MAE (its appendix A.1)."""
+"""Optimiser, weight-decay groups, learning-rate schedule and layer-wise decay of MAE (its appendix A)."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from torch import nn
 LR_REFERENCE_BATCH: Final = 256
 """A base learning rate is stated for this global batch and grows in proportion to it."""
 TOKENS: Final = ("cls_token", "mask_token", "pos_embed", "decoder_pos_embed")
+BLOCK: Final = re.compile(r"blocks\.(\d+)\.")
 
 
 def effective_lr(base_lr: float, global_batch: int) -> float:
@@ -45,18 +47,41 @@ def _decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and name.rpartition(".")[2] not in TOKENS
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups of the parameters that train, in the model's order: with weight decay and without.
+def layer_of(name: str, depth: int) -> int:
+    """Which of the layers 0 to `depth + 1` a parameter of a ViT with `depth` blocks belongs to.
+
+    Embedding, class token and positions are layer 0, block b is layer b + 1, and what follows the blocks
+    (norms, heads) is the last.
+    """
+    if name.startswith(("cls_token", "pos_embed", "patch_embed.")):
+        return 0
+    block = BLOCK.match(name)
+    return int(block[1]) + 1 if block else depth + 1
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, layer_decay: float | None = None
+) -> list[dict[str, Any]]:
+    """Groups of the parameters that train, in the model's order: with weight decay and without.
 
     Without: whatever has one dimension (biases, norms) and the learnt tokens and positions, which are vectors
     too although they are stored with more dimensions. An empty group is left out.
+
+    With `layer_decay` (Clark et al. 2020; MAE's appendix A.1) there are two such groups for each layer i of
+    `layer_of`, and `lr_scale = layer_decay ** (last - i)` in each: 1 for the heads, least for the embedding.
     """
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for name, p in trained if _decays(name, p)], "weight_decay": weight_decay},
-        {"params": [p for name, p in trained if not _decays(name, p)], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+    depth = len({found[1] for name, _ in model.named_parameters() if (found := BLOCK.match(name))})
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    layers = range(depth + 2) if layer_decay is not None else (0,)
+    for layer in layers:
+        scale = {} if layer_decay is None else {"lr_scale": layer_decay ** (depth + 1 - layer)}
+        groups[layer, True] = {"params": [], "weight_decay": weight_decay, **scale}
+        groups[layer, False] = {"params": [], "weight_decay": 0.0, **scale}
+    for name, parameter in trained:
+        layer = 0 if layer_decay is None else layer_of(name, depth)
+        groups[layer, _decays(name, parameter)]["params"].append(parameter)
+    return [group for group in groups.values() if group["params"]]
 
 
 def _members(groups: Iterable[dict[str, Any]]) -> Iterator[nn.Parameter]:
@@ -70,8 +95,11 @@ def make_adamw(
     weight_decay: float = 0.05,
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
+    layer_decay: float | None = None,
 ) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups(model)`: one fused kernel where the device has it, else its usual form."""
-    groups = parameter_groups(model, weight_decay)
+    """AdamW over `parameter_groups`: one fused kernel where the device has it, else its usual form."""
+    groups = parameter_groups(model, weight_decay, layer_decay)
     fused = all(p.device.type in ("cuda", "cpu") and p.is_floating_point() for p in _members(groups))
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=fused)
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=fused)
+    set_lr(optimizer, lr)
+    return optimizer

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fautrain.errors import UserError
-from fautrain.models.convert import LoadReport, find_weights, interpolate_positions, load_encoder
+from fautrain.models.convert import LoadReport, interpolate_positions, load_encoder
 from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.vit import SIZES, Size, VisionTransformer, size_of
+from fautrain.models.weights import find_weights
 
 torch.set_num_threads(1)
 SMALL = Size("small-for-tests", 24, 2, 4)
@@ -187,7 +188,7 @@ def other_files(folder: Path) -> dict[str, str]:
         "words.pth": "cut short",
         "words.safetensors": "cut short",
         "none.pth": "cut short",
-        "folder.pth": "not a file",
+        "folder.pth": "not a file.*no finished checkpoint",
         "absent.pth": "not a file",
     }
 
@@ -217,7 +218,7 @@ def test_hub_names(tmp_path: Path) -> None:
     (snapshot / "sub" / "vit.pth").write_bytes(b"b")
     program = (
         "from fautrain.errors import UserError\n"
-        "from fautrain.models.convert import find_weights\n"
+        "from fautrain.models.weights import find_weights\n"
         "for name in ('hub:owner/vit', 'hub:owner/vit/sub/vit.pth', 'hub:owner/absent'):\n"
         "    try:\n"
         "        print(find_weights(name).read_text())\n"

@@ -6,8 +6,16 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fautrain.models.flops import PEAK_FLOPS, mae_forward_flops, mae_training_flops, peak_flops
+from fautrain.models.flops import (
+    PEAK_FLOPS,
+    mae_forward_flops,
+    mae_training_flops,
+    peak_flops,
+    vit_training_flops,
+)
+from fautrain.models.heads import ActionUnitModel
 from fautrain.models.mae import MaskedAutoencoder, make_mae
+from fautrain.models.vit import size_of
 
 torch.set_num_threads(1)
 
@@ -41,6 +49,16 @@ def test_training_against_torch(size: str) -> None:
 def test_known_training_costs(size: str, gigaflops: float) -> None:
     with torch.device("meta"):
         assert mae_training_flops(make_mae(size)) / 1e9 == pytest.approx(gigaflops, abs=0.1)
+
+
+@pytest.mark.parametrize("size", ["small", "base", "large"])
+def test_whole_images_against_torch(size: str) -> None:
+    with torch.device("meta"):
+        model = ActionUnitModel(size_of(size), 12, subjects=41)
+    with FlopCounterMode(display=False) as counter:
+        logits, identity = model(torch.empty(2, 3, 224, 224, device="meta"), 1.0)
+        (logits.sum() + identity.sum()).backward()
+    assert vit_training_flops(model) == pytest.approx(counter.get_total_flops() / 2, rel=0.02)
 
 
 def test_free_decoder_and_mask_ratio_count() -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from fautrain.models.heads import ActionUnitModel
 from fautrain.models.mae import MaskedAutoencoder
-from fautrain.models.vit import Size
+from fautrain.models.vit import Size, size_of
 from fautrain.optim import effective_lr, lr_at, make_adamw, parameter_groups, set_lr
 
 
@@ -117,3 +118,88 @@ def test_set_lr_keeps_the_groups_scales() -> None:
     optimizer.param_groups[0]["lr_scale"] = 0.65
     set_lr(optimizer, 1e-2)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([6.5e-3, 1e-2])
+
+
+def action_unit_model() -> ActionUnitModel:
+    size = Size("small", 16, 3, 2)
+    return ActionUnitModel(size, 5, subjects=7, identity_layers=2, image_px=16, patch_px=4)
+
+
+def scales(model: nn.Module, layer_decay: float | None) -> dict[str, tuple[float, float]]:
+    """Learning-rate scale and weight decay by parameter."""
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        name_of[id(p)]: (group["lr_scale"], group["weight_decay"])
+        for group in parameter_groups(model, 0.05, layer_decay)
+        for p in group["params"]
+    }
+
+
+def test_layer_decay_by_name() -> None:
+    """L = 3 blocks: 0.65 ** (4 - i) for the embedding (i = 0) and blocks (1, 2, 3), 1 for what follows."""
+    found = scales(action_unit_model(), 0.65)
+    assert found.keys() == dict(action_unit_model().named_parameters()).keys()
+    expected = {
+        "cls_token": (0.65**4, 0.0),
+        "pos_embed": (0.65**4, 0.0),
+        "patch_embed.proj.weight": (0.65**4, 0.05),
+        "patch_embed.proj.bias": (0.65**4, 0.0),
+        "blocks.0.norm1.weight": (0.65**3, 0.0),
+        "blocks.0.attn.qkv.weight": (0.65**3, 0.05),
+        "blocks.1.mlp.fc1.weight": (0.65**2, 0.05),
+        "blocks.2.mlp.fc2.weight": (0.65, 0.05),
+        "blocks.2.mlp.fc2.bias": (0.65, 0.0),
+        "fc_norm.weight": (1.0, 0.0),
+        "head.weight": (1.0, 0.05),
+        "head.bias": (1.0, 0.0),
+        "ID_head.0.weight": (1.0, 0.05),
+        "ID_head.2.bias": (1.0, 0.0),
+    }
+    for name, (scale, decay) in expected.items():
+        assert found[name] == (pytest.approx(scale), decay), name
+
+
+def test_layer_decay_counts_frozen_blocks() -> None:
+    model = action_unit_model()
+    for parameter in model.blocks[0].parameters():
+        parameter.requires_grad_(False)
+    assert scales(model, 0.5)["cls_token"][0] == 0.5**4
+    assert scales(model, 0.5)["blocks.2.norm1.weight"][0] == 0.5
+
+
+def test_layer_decay_of_the_published_encoders() -> None:
+    for size, depth in (("base", 12), ("large", 24)):
+        with torch.device("meta"):
+            model = ActionUnitModel(size_of(size), 12, subjects=41)
+        groups = parameter_groups(model, 0.05, 0.65)
+        assert len(groups) == 2 * (depth + 2)
+        assert groups[0]["lr_scale"] == pytest.approx(0.65 ** (depth + 1))
+        assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+def test_adamw_gives_each_layer_its_rate() -> None:
+    optimizer = make_adamw(action_unit_model(), 1e-3, layer_decay=0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(
+        [1e-3 * 0.5**power for power in (4, 4, 3, 3, 2, 2, 1, 1, 0, 0)]
+    )
+    set_lr(optimizer, 1e-2)
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-2 * 0.5**power for power in range(5)}
+
+
+def test_layer_decay_one_is_none() -> None:
+    """Neither the grouping nor the scale of 1 changes a bit."""
+    found: list[dict[str, torch.Tensor]] = []
+    for decay in (None, 1.0):
+        torch.manual_seed(0)
+        model = action_unit_model()
+        optimizer = make_adamw(model, 1e-3, layer_decay=decay)
+        for _ in range(2):
+            for parameter in model.parameters():
+                parameter.grad = torch.full_like(parameter, 0.1) + parameter.detach()
+            optimizer.step()
+        found.append(model.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_without_layer_decay_groups_have_no_scale() -> None:
+    assert [set(group) for group in parameter_groups(small_mae(), 0.05)] == [{"params", "weight_decay"}] * 2

@@ -1,49 +1,24 @@
-"""Read published weights into an encoder: `.pth` of MAE, FMAE, MAE-Face, `.safetensors` of timm and ours."""
+"""Put published weights into a model: `.pth` of MAE, FMAE, MAE-Face, `.safetensors` of timm and ours."""
 
 from __future__ import annotations
 
-import argparse
 import pathlib
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, NoReturn
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
 from fautrain.errors import UserError
 from fautrain.models.vit import SIZES, Trunk
+from fautrain.models.weights import find_weights, read_weights
 
-HUB: Final = "hub:"
-HUB_FILE: Final = "model.safetensors"
-WRAPPERS: Final = ("model", "state_dict")
-"""Where a training file keeps its weights; else it is the state dict itself."""
-PREFIXES: Final = ("module.", "_orig_mod.")
-"""What DDP and `torch.compile` put before every name."""
 ENCODER: Final = re.compile(
-    r"cls_token|pos_embed|patch_embed\.proj\.(weight|bias)|blocks\.\d+\..+|norm\.(weight|bias)"
+    r"cls_token|pos_embed|patch_embed\.proj\.(weight|bias)|blocks\.\d+\..+|(fc_)?norm\.(weight|bias)"
 )
-UNREADABLE: Final = (
-    pickle.UnpicklingError,
-    SafetensorError,
-    RuntimeError,
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-)
-"""What torch and safetensors raise for damaged files."""
-# FMAE's files pickle the command line, paths included. These two hold data only; nothing else is let in.
-_DATA_ONLY: Final[list[Any]] = [
-    argparse.Namespace,
-    pathlib.PosixPath,
-    (pathlib.PosixPath, "pathlib.PosixPath"),  # Python 3.13 has it in another module
-]
 
 
 @dataclass(frozen=True)
@@ -75,65 +50,9 @@ def _brief(names: tuple[str, ...]) -> str:
     return ", ".join(dict.fromkeys(folded))
 
 
-def find_weights(where: str | pathlib.Path) -> pathlib.Path:
-    """A local file for a path, or for `hub:OWNER/REPOSITORY[/FILE]` on the Hugging Face hub, fetched once."""
-    text = str(where)
-    if not text.startswith(HUB):
-        path = pathlib.Path(text)
-        if not path.is_file():
-            raise UserError(
-                f"{path} is not a file: give the .pth or .safetensors file itself, or {HUB}OWNER/REPOSITORY"
-            )
-        return path
-    # Only this branch needs the hub's client, which is slow to import.
-    from huggingface_hub import hf_hub_download
-
-    owner, _, rest = text.removeprefix(HUB).partition("/")
-    repository, _, file = rest.partition("/")
-    if not owner or not repository:
-        raise UserError(f"{text} names no repository: write {HUB}OWNER/REPOSITORY[/FILE]")
-    try:
-        return pathlib.Path(hf_hub_download(f"{owner}/{repository}", file or HUB_FILE))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{text} cannot be had ({reason}): download the file elsewhere and give its path"
-        ) from error
-
-
-def read_weights(path: pathlib.Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` file, or of a `.pth` read without running any code that it may hold."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals(_DATA_ONLY):
-            content: object = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        foreign = re.search(r"GLOBAL (\S+)", str(error))
-        if foreign:
-            raise UserError(
-                f"{path} holds the Python object {foreign[1]}, and a pickle can run code, so it is not read: "
-                "if you trust the file, load it in Python and save its tensors as .safetensors"
-            ) from error
-        raise UserError(f"{path} cannot be read as weights, it may be cut short: fetch it again") from error
-    for key in WRAPPERS:
-        inner = content.get(key) if isinstance(content, Mapping) else None
-        if isinstance(inner, Mapping):
-            content = cast(object, inner)
-            break
-    tensors: dict[str, Tensor] = {}
-    if isinstance(content, Mapping):
-        tensors = {str(k): v for k, v in cast(Mapping[Any, Any], content).items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise UserError(f"{path} holds no tensors, neither at its top nor under {' or '.join(WRAPPERS)}")
-    return tensors
-
-
-def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return dict(tensors)
+def _side(positions: Tensor) -> int:
+    """Patches in a row of the square image that positions (1, 1 + g * g, D) are for."""
+    return round((positions.shape[1] - 1) ** 0.5)
 
 
 def interpolate_positions(positions: Tensor, grid: int) -> Tensor:
@@ -142,7 +61,7 @@ def interpolate_positions(positions: Tensor, grid: int) -> Tensor:
     The class token's stays. Shrinking is anti-aliased.
     """
     first, rest = positions[:, :1], positions[:, 1:]
-    side = round(rest.shape[1] ** 0.5)
+    side = _side(positions)
     if side == grid:
         return positions
     image = rest.float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
@@ -172,37 +91,94 @@ def _check_architecture(model: Trunk, tensors: Mapping[str, Tensor], file: str) 
         raise UserError(
             f"{file} is for {patch} px patches, not {model.patch_px}: set model.patch_px to {patch}"
         )
-    if positions is not None and round((positions.shape[1] - 1) ** 0.5) ** 2 != positions.shape[1] - 1:
+    if positions is not None and _side(positions) ** 2 != positions.shape[1] - 1:
         raise UserError(
             f"{file} has {positions.shape[1]} positions, which is not a square grid and a class token: "
             "weights with more tokens or another shape of image cannot be used"
         )
 
 
+def _refuse_shape(model: Trunk, name: str, found: Tensor, own: Tensor, file: str) -> NoReturn:
+    """Say what differs in terms of what a user can choose."""
+    if name.startswith("head."):
+        raise UserError(
+            f"{file} detects {len(found)} action units, the model {len(own)}: "
+            "choose the data set and the AUs that it was trained on"
+        )
+    if name.startswith("ID_head."):
+        raise UserError(
+            f"{file} tells {len(found)} subjects apart, the model {len(own)}: "
+            "choose the data set and the subjects of the identity head that it was trained with"
+        )
+    if name == "pos_embed":
+        side = _side(found) * model.patch_px
+        raise UserError(
+            f"{file} is for images of {side} px, the model for {model.image_px}: set model.image_px to {side}"
+        )
+    raise UserError(
+        f"{file} has {name} of shape {tuple(found.shape)}, the model's is {tuple(own.shape)}: "
+        "the file is of another architecture"
+    )
+
+
 def load_encoder(model: Trunk, where: str | pathlib.Path) -> LoadReport:
     """Put published weights into a model's encoder; heads and decoders, of file and model, stay apart.
 
-    `where` is a `.pth` (MAE, FMAE, MAE-Face: under `model`), a `.safetensors` file, or
-    `hub:OWNER/REPOSITORY[/FILE]`. Positions of another grid are interpolated. A UserError tells what to do
-    when the file is of another architecture, cannot be read safely, or is not there. The model is changed
-    only if the whole file fits.
+    `where` is a `.pth` (MAE, FMAE, MAE-Face: under `model`), a `.safetensors` file, the folder of one of our
+    checkpoints or runs, or `hub:OWNER/REPOSITORY[/FILE]`. Positions of another grid are interpolated. A
+    UserError tells what to do when the file is of another architecture, cannot be read safely, or is not
+    there. The model is changed only if the whole file fits.
     """
     path = find_weights(where)
-    tensors = _without_prefix(read_weights(path))
+    tensors = read_weights(path)
     _check_architecture(model, tensors, str(path))
     interpolated = None
     if "pos_embed" in tensors:
-        before = round((tensors["pos_embed"].shape[1] - 1) ** 0.5)
+        before = _side(tensors["pos_embed"])
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], model.grid)
         interpolated = f"{before}x{before} -> {model.grid}x{model.grid}" if before != model.grid else None
     own = {name: tensor for name, tensor in model.state_dict().items() if ENCODER.fullmatch(name)}
-    found = {name: tensor for name, tensor in tensors.items() if name in own}
+    return _load(model, own, tensors, path, interpolated)
+
+
+def load_whole(model: Trunk, where: str | pathlib.Path) -> LoadReport:
+    """Put all weights of a trained model, heads included, into one of the same architecture, to evaluate it.
+
+    `where` is as for `load_encoder`. Everything must be there and fit, else a UserError tells what differs;
+    only an identity head may be in the file alone, since detection does without it.
+    """
+    path = find_weights(where)
+    tensors = read_weights(path)
+    _check_architecture(model, tensors, str(path))
+    own = model.state_dict()
+    missing = tuple(name for name in own if name not in tensors)
+    if missing:
+        raise UserError(
+            f"{path} lacks {_brief(missing)}, so it is not a whole trained model: "
+            "give a checkpoint of the same kind of training"
+        )
+    identity_counts = any(name.startswith("ID_head.") for name in own)
+    spare = tuple(n for n in tensors if n not in own and (identity_counts or not n.startswith("ID_head.")))
+    if spare:
+        raise UserError(
+            f"{path} has {_brief(spare)}, which the model lacks: "
+            "give a checkpoint of the same kind of training"
+        )
+    return _load(model, own, tensors, path, None)
+
+
+def _load(
+    model: Trunk,
+    own: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    path: pathlib.Path,
+    interpolated: str | None,
+) -> LoadReport:
+    """Load those tensors whose names are among `own`, if the shapes of all of them agree."""
+    found = {name: tensors[name] for name in own if name in tensors}
     for name, tensor in found.items():
         if tensor.shape != own[name].shape:
-            raise UserError(
-                f"{path} has {name} of shape {tuple(tensor.shape)}, the model's is {tuple(own[name].shape)}: "
-                "the file is of another architecture"
-            )
+            _refuse_shape(model, name, tensor, own[name], str(path))
     model.load_state_dict(found, strict=False)
     return LoadReport(
         file=str(path),

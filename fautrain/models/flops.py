@@ -1,4 +1,4 @@
-"""Arithmetic of MAE training and what devices can do, for model FLOPs utilisation (MFU).
+"""Arithmetic of training and what devices can do, for model FLOPs utilisation (MFU).
 
 Only matrix products count, a multiply-add as two operations. What is counted is what the method needs:
 recomputation under activation checkpointing is not, so checkpointing lowers MFU as it should.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from fautrain.models.mae import MaskedAutoencoder
-from fautrain.models.vit import MLP_RATIO
+from fautrain.models.vit import MLP_RATIO, Trunk
 
 BACKWARD_FACTOR: Final = 3
 """Forward plus backward over forward: backward has two products for each one, by input and by weight."""
@@ -63,6 +63,15 @@ def block_flops(tokens: int, width: int) -> int:
     linear = 2 * tokens * width * width * (3 + 1 + 2 * MLP_RATIO)
     attention = 2 * 2 * tokens * tokens * width
     return linear + attention
+
+
+def vit_training_flops(model: Trunk) -> int:
+    """One whole image of training, forward and backward: `3 x` the embedding and the blocks.
+
+    Heads on the mean of the tokens are less than a ten-thousandth of it and left out.
+    """
+    embed = 2 * model.patches * model.patch_px**2 * 3 * model.size.width
+    return BACKWARD_FACTOR * (embed + model.size.depth * block_flops(1 + model.patches, model.size.width))
 
 
 def mae_forward_flops(model: MaskedAutoencoder) -> int:

@@ -121,11 +121,26 @@ class Mlp(nn.Module):
         return self.fc2(functional.gelu(self.fc1(tokens)))
 
 
-class Block(nn.Module):
-    """Pre-norm transformer block, (N, T, D) -> (N, T, D)."""
+def drop_path(branch: Tensor, rate: float) -> Tensor:
+    """Stochastic depth (Huang et al. 2016): zero the branch (N, ...) of each sample with probability `rate`.
 
-    def __init__(self, width: int, heads: int) -> None:
+    What stays is divided by `1 - rate`, so that the mean over draws is the branch. The draw, one number per
+    sample, comes from the device's global generator.
+    """
+    # In bfloat16 the scale itself would be off: 1 / 0.9 is stored as 1.109.
+    dtype = torch.promote_types(branch.dtype, torch.float32)
+    shape = (len(branch), *(1 for _ in branch.shape[1:]))
+    # Compared, not `bernoulli`: that would make the compiler compile every block anew for its own rate.
+    kept = torch.rand(shape, dtype=dtype, device=branch.device) < 1 - rate
+    return branch * (kept.to(dtype) / (1 - rate))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block, (N, T, D) -> (N, T, D); `drop` is its rate of stochastic depth."""
+
+    def __init__(self, width: int, heads: int, drop: float = 0.0) -> None:
         super().__init__()
+        self.drop = drop
         self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
@@ -133,8 +148,11 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Attention, then the MLP, each added to its input."""
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
+        tokens = tokens + self._kept(self.attn(self.norm1(tokens)))
+        return tokens + self._kept(self.mlp(self.norm2(tokens)))
+
+    def _kept(self, branch: Tensor) -> Tensor:
+        return drop_path(branch, self.drop) if self.training and self.drop > 0 else branch
 
 
 class PatchEmbed(nn.Module):
@@ -160,9 +178,20 @@ class Trunk(nn.Module, ABC):
 
     The parts lie in the model itself, not in a submodule: published state dicts name them without a prefix.
     `pos_embed` is a parameter without gradient; a model that learns its positions turns `requires_grad` on.
+    `drop` is the last block's rate of stochastic depth; the rate rises linearly from 0 in the first block.
+    Without `last_norm` there is no `norm`, and `encode` gives what the blocks give.
     """
 
-    def __init__(self, size: Size, image_px: int, patch_px: int, checkpoint_activations: bool) -> None:
+    def __init__(
+        self,
+        size: Size,
+        image_px: int,
+        patch_px: int,
+        checkpoint_activations: bool,
+        *,
+        drop: float = 0.0,
+        last_norm: bool = True,
+    ) -> None:
         super().__init__()
         if patch_px < 1 or image_px < patch_px or image_px % patch_px:
             raise UserError(
@@ -172,11 +201,13 @@ class Trunk(nn.Module, ABC):
         self.size, self.image_px, self.patch_px = size, image_px, patch_px
         self.grid = image_px // patch_px
         self.checkpoint_activations = checkpoint_activations
+        self.drop = drop
         self.cls_token = nn.Parameter(torch.zeros(1, 1, size.width))
         self.pos_embed = nn.Parameter(sincos_positions(size.width, self.grid), requires_grad=False)
         self.patch_embed = PatchEmbed(patch_px, size.width)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
-        self.norm = nn.LayerNorm(size.width, eps=LAYER_NORM_EPS)
+        rates = [drop * index / max(1, size.depth - 1) for index in range(size.depth)]
+        self.blocks = nn.ModuleList(Block(size.width, size.heads, rate) for rate in rates)
+        self.norm = nn.LayerNorm(size.width, eps=LAYER_NORM_EPS) if last_norm else nn.Identity()
 
     @property
     def patches(self) -> int:
@@ -206,9 +237,11 @@ class Trunk(nn.Module, ABC):
         """Apply blocks in turn; `checkpoint_activations` keeps only their inputs and recomputes the rest."""
         recompute = self.checkpoint_activations and torch.is_grad_enabled()
         for block in blocks:
-            # Nothing in a block is random, so the generator's state need not be kept.
+            # Of a block only stochastic depth is random; the second pass must drop what the first dropped.
             tokens = (
-                checkpoint(block, tokens, use_reentrant=False, preserve_rng_state=False)
+                checkpoint(
+                    block, tokens, use_reentrant=False, preserve_rng_state=self.training and self.drop > 0
+                )
                 if recompute
                 else block(tokens)
             )

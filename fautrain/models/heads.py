@@ -1,0 +1,102 @@
+"""A ViT with a head for action units and one for who is shown (FMAE-IAT, Fig. 1).
+
+Names in the state dict are those of FMAE-IAT's released code. Shapes: N images, D the width, A action units,
+K subjects.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fautrain.errors import UserError
+from fautrain.models.reversal import reverse_gradient
+from fautrain.models.vit import LAYER_NORM_EPS, Size, Trunk, initialise
+
+HEAD_STD: Final = 2e-5
+"""Of the AU head's first weights: all probabilities start at what its bias says."""
+
+
+class AUOutput(NamedTuple):
+    """What one pass gives, before any sigmoid or softmax."""
+
+    logits: Tensor
+    """(N, A): action units."""
+    identity: Tensor | None
+    """(N, K): subjects; None without an identity head."""
+
+
+def identity_head(width: int, subjects: int, layers: int) -> nn.Linear | nn.Sequential:
+    """One linear map D -> K, or an MLP with GELU that halves the width before it: D -> D/2 (-> D/4) -> K."""
+    if layers not in (1, 2, 3):
+        raise UserError(f"an identity head of {layers} layers is not known: set identity.layers to 1, 2 or 3")
+    if layers == 1:
+        return nn.Linear(width, subjects)
+    parts: list[nn.Module] = []
+    for _ in range(layers - 1):
+        parts += [nn.Linear(width, width // 2), nn.GELU()]
+        width //= 2
+    return nn.Sequential(*parts, nn.Linear(width, subjects))
+
+
+class ActionUnitModel(Trunk):
+    """Encoder, mean of the patch tokens, `fc_norm`, `head`; with `subjects`, `ID_head` behind a reversal.
+
+    The encoder's last `norm` is left out, `fc_norm` takes its place; positions are learnt. `drop_path` is the
+    last block's rate of stochastic depth.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        aus: int,
+        *,
+        subjects: int = 0,
+        identity_layers: int = 1,
+        image_px: int = 224,
+        patch_px: int | None = None,
+        drop_path: float = 0.1,
+        checkpoint_activations: bool = False,
+    ) -> None:
+        super().__init__(
+            size,
+            image_px,
+            patch_px or size.patch_px,
+            checkpoint_activations,
+            drop=drop_path,
+            last_norm=False,
+        )
+        self.pos_embed.requires_grad_()
+        self.apply(initialise)
+        nn.init.normal_(self.cls_token, std=0.02)
+        # After `initialise`: the heads' biases and the identity head's weights are PyTorch's own.
+        self.fc_norm = nn.LayerNorm(size.width, eps=LAYER_NORM_EPS)
+        self.head = nn.Linear(size.width, aus)
+        nn.init.trunc_normal_(self.head.weight, std=HEAD_STD)
+        self.ID_head = identity_head(size.width, subjects, identity_layers) if subjects else None
+
+    def features(self, images: Tensor) -> Tensor:
+        """What both heads see: normalised images (N, 3, H, W) -> (N, D)."""
+        return self.fc_norm(self.encode(images)[:, 1:].mean(dim=1))
+
+    def forward(self, images: Tensor, reversal: Tensor | float = 0.0) -> AUOutput:
+        """Logits of normalised images (N, 3, H, W).
+
+        `reversal` is lambda (Eq. 3): the identity loss reaches `features` multiplied by minus it, whereas
+        `ID_head` gets its own gradient. 0 lets the head learn and leaves the features alone.
+        """
+        features = self.features(images)
+        with _full_precision(features.device):
+            logits = self.head(features)
+            if self.ID_head is None:
+                return AUOutput(logits, None)
+            return AUOutput(logits, self.ID_head(reverse_gradient(features, reversal)))
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """No autocast: heads cost nothing, and 8 bits of mantissa would round probabilities over a threshold."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
