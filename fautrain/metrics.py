@@ -1,0 +1,168 @@
+"""Metrics of action-unit detection on arrays, without torch.
+
+Throughout: `probability` is float (n, A) in [0, 1], `target` float (n, A) with 1 (present), 0 (absent) or NaN
+(not coded: left out). A probability at or above the threshold is a detection; thresholds are compared in the
+probabilities' own dtype, so that a float32 0.3 reaches the threshold 0.3. Counts are int64 (..., A, 4) in the
+order true positives, false positives, false negatives, true negatives. All values are fractions, not percent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+THRESHOLDS: Floats = np.arange(1, 100) / 100
+"""The 99 thresholds 0.01, 0.02, ..., 0.99 that the released FMAE code tries."""
+HALF = 49
+"""Index of 0.5 in `THRESHOLDS`."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """How many frames of each AU there are: int64 (A,) each."""
+
+    positives: Counts
+    coded: Counts
+
+
+def support(target: NDArray[Any]) -> Support:
+    """Frames with the AU present, and frames coded for it."""
+    return Support((target == 1).sum(axis=0), (~np.isnan(target)).sum(axis=0))
+
+
+def all_positive_f1(found: Support) -> Floats:
+    """F1 of calling every AU present on every frame, (A,): 2p / (1 + p) with p the share of positives.
+
+    >>> all_positive_f1(Support(np.array([25, 0]), np.array([100, 100]))).tolist()
+    [0.4, 0.0]
+    """
+    return _ratio(2 * found.positives, found.coded + found.positives)
+
+
+def confusion(probability: NDArray[Any], target: NDArray[Any], threshold: float = 0.5) -> Counts:
+    """Counts (A, 4) at one threshold."""
+    detected = probability >= probability.dtype.type(threshold)
+    present, absent = target == 1, target == 0
+    cells = (detected & present, detected & absent, ~detected & present, ~detected & absent)
+    return np.stack([cell.sum(axis=0) for cell in cells], axis=-1)
+
+
+def histogram(
+    probability: NDArray[Any],
+    target: NDArray[Any],
+    group: NDArray[np.int64] | None = None,
+    groups: int = 1,
+) -> Counts:
+    """Coded frames by group, thresholds reached (0 to 99), AU and target: int64 (groups, 100, A, 2).
+
+    One pass over the frames; `sweep` makes of it the counts at all thresholds.
+
+    Args:
+        group: (n,) number of each frame's group (its subject, say), below `groups`.
+    """
+    reached = np.searchsorted(THRESHOLDS.astype(probability.dtype), probability, side="right")
+    first = np.zeros(len(reached), np.int64) if group is None else group
+    aus, bins = probability.shape[1], len(THRESHOLDS) + 1
+    cell = ((first[:, None] * bins + reached) * aus + np.arange(aus)) * 2 + (target == 1)
+    counts = np.bincount(cell[~np.isnan(target)], minlength=groups * bins * aus * 2)
+    return counts.reshape(groups, bins, aus, 2)
+
+
+def sweep(counted: Counts) -> Counts:
+    """Counts (..., 99, A, 4) at every threshold, of a histogram (..., 100, A, 2)."""
+    reaching = counted[..., ::-1, :, :].cumsum(axis=-3)[..., ::-1, :, :]
+    detected = reaching[..., 1:, :, :]
+    missed = reaching[..., :1, :, :] - detected
+    return np.stack([detected[..., 1], detected[..., 0], missed[..., 1], missed[..., 0]], axis=-1)
+
+
+def f1(counts: NDArray[Any]) -> Floats:
+    """2 TP / (2 TP + FP + FN), (..., A); 0 where there is neither a positive nor a detection."""
+    hits = 2 * counts[..., 0]
+    return _ratio(hits, hits + counts[..., 1] + counts[..., 2])
+
+
+def precision(counts: NDArray[Any]) -> Floats:
+    """TP / (TP + FP), (..., A); 0 where nothing is detected."""
+    return _ratio(counts[..., 0], counts[..., 0] + counts[..., 1])
+
+
+def recall(counts: NDArray[Any]) -> Floats:
+    """TP / (TP + FN), (..., A); 0 where nothing is present."""
+    return _ratio(counts[..., 0], counts[..., 0] + counts[..., 2])
+
+
+def accuracy(counts: NDArray[Any]) -> Floats:
+    """Share of the coded frames that are right, (..., A); NaN where none is coded."""
+    return _ratio(counts[..., 0] + counts[..., 3], counts.sum(axis=-1), empty=np.nan)
+
+
+def roc_auc(probability: NDArray[Any], target: NDArray[Any]) -> Floats:
+    """Area under the ROC curve, (A,): the chance that a positive frame outranks a negative one, ties half.
+
+    NaN where an AU has no positive or no negative frame.
+    """
+    return np.array(
+        [_roc_auc(probability[:, au], target[:, au]) for au in range(probability.shape[1])], np.float64
+    )
+
+
+def _roc_auc(probability: NDArray[Any], target: NDArray[Any]) -> float:
+    values, place = np.unique(probability, return_inverse=True)
+    positives, negatives = (np.bincount(place[target == kind], minlength=len(values)) for kind in (1, 0))
+    pairs = int(positives.sum()) * int(negatives.sum())
+    if not pairs:
+        return float("nan")
+    below = negatives.cumsum() - negatives
+    # Doubled, so that ties stay whole numbers: the sum is exact.
+    return float((positives * (2 * below + negatives)).sum() / (2 * pairs))
+
+
+def best(scores: Floats) -> tuple[int, int]:
+    """Row and column of the highest of `scores` (epochs, 99).
+
+    Of equal ones the earliest epoch, then the threshold nearest to 0.5, then the lower threshold.
+
+    >>> scores = np.zeros((2, 99))
+    >>> scores[1, [10, 40, 58]] = 0.7
+    >>> best(scores)
+    (1, 40)
+    """
+    epochs, thresholds = np.nonzero(scores == scores.max())
+    distance = np.abs(thresholds - HALF)
+    first = np.lexsort((thresholds, distance, epochs))[0]
+    return int(epochs[first]), int(thresholds[first])
+
+
+def resample_f1(counts: Counts, resamples: int = 2000, seed: int | tuple[int, ...] = 0) -> Floats:
+    """F1 (resamples, ..., A) on subjects drawn anew with replacement, of counts (subjects, ..., A, 4).
+
+    Frames of one subject are far from independent, so whole subjects are drawn. Further axes (several runs on
+    the same subjects) share the draws. Folds are resampled one by one and then averaged, which keeps the
+    number of subjects of each.
+
+    Args:
+        seed: equal seeds give equal draws.
+    """
+    subjects = len(counts)
+    drawn = np.random.default_rng(seed).multinomial(subjects, np.full(subjects, 1 / subjects), resamples)
+    # In float64 the whole numbers stay exact, and the product is BLAS's.
+    total = drawn.astype(np.float64) @ counts.reshape(subjects, -1).astype(np.float64)
+    return f1(total.reshape(resamples, *counts.shape[1:]))
+
+
+def interval(values: Floats, level: float = 0.95) -> Floats:
+    """Percentile interval (..., 2) of the resampled `values` (resamples, ...)."""
+    tail = 50 * (1 - level)
+    return np.moveaxis(np.percentile(values, [tail, 100 - tail], axis=0), 0, -1)
+
+
+def _ratio(over: NDArray[Any], under: NDArray[Any], empty: float = 0.0) -> Floats:
+    """`over` / `under`, and `empty` where `under` is 0."""
+    return np.where(under > 0, over / np.maximum(under, 1), empty)
