@@ -1,0 +1,186 @@
+"""Curves over training epochs: identity accuracy (FMAE-IAT, Figure 3) and F1 (Figure 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from fautrain.errors import UserError
+from fautrain.probe.canvas import COLOURS, INK, MUTED, canvas
+from fautrain.probe.result import ProbeResult
+
+CURVES_PX: Final = (1760, 960)
+_LINES: Final[tuple[dict[str, Any], ...]] = (
+    {"linestyle": "-", "marker": "o"},
+    {"linestyle": "--", "marker": "s"},
+    {"linestyle": "-.", "marker": "^"},
+    {"linestyle": ":", "marker": "D"},
+)
+"""Line and marker of the first, second, ... protocol."""
+_LEVEL: Final[dict[str, Any]] = {"color": INK, "linestyle": (0, (1, 2)), "linewidth": 1.2}
+
+
+@dataclass(frozen=True)
+class Series:
+    """A value at some epochs of a run.
+
+    Attributes:
+        run: Name of the run; its colour.
+        epochs: In ascending order.
+        values: Shares in [0, 1], one per epoch; drawn in percent.
+        protocol: What was measured, where a figure shows several; its line and marker.
+        panel: Heading of the panel it is drawn in; a figure has one panel per heading, side by side.
+        low: Lower end of a band around the values, one per epoch, or empty.
+        high: Upper end.
+    """
+
+    run: str
+    epochs: tuple[float, ...]
+    values: tuple[float, ...]
+    protocol: str = ""
+    panel: str = ""
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.epochs), len(self.values), len(self.low or self.values)}
+        if len(lengths) > 1 or len(self.low) != len(self.high):
+            raise ValueError(f"{self.run}: epochs, values, low and high of a series are of different lengths")
+
+
+def accuracy_series(run: str, results: Mapping[float, ProbeResult]) -> tuple[Series, ...]:
+    """The probe's results at some epochs (keys) of a run, as `draw_probe_curves` takes them.
+
+    Two panels, divided by frames and by videos, of two protocols, the published one and the logistic
+    regression; without bands, which would overlap.
+    """
+    epochs = tuple(sorted(results))
+    found = [(results[epoch].frames, results[epoch].videos) for epoch in epochs]
+    published = [[division.published.best.value for division in both] for both in found]
+    logistic = [[division.logistic.accuracy.value for division in both] for both in found]
+    return tuple(
+        Series(run, epochs, tuple(shares[n] for shares in values), name, found[0][n].divided)
+        for n in range(2)
+        for name, values in (("published protocol", published), ("logistic regression", logistic))
+    )
+
+
+def draw_probe_curves(
+    series: Sequence[Series],
+    path: Path,
+    *,
+    chance: float | None = None,
+    reference: Sequence[Series] = (),
+    title: str = "Identity accuracy of linear probes",
+) -> None:
+    """Write a PNG of 1760 x 960 in the shape of Figure 3: accuracy over epochs, from 0 to 100 %.
+
+    chance: 1 / subjects, drawn as a dotted line; reference: published curves (`PROBE_BP4D`), drawn thin.
+
+    Raises:
+        UserError: more runs than a figure has colours for.
+    """
+    levels = {} if chance is None else {f"chance {chance:.1%}": chance}
+    _draw(path, series, reference, levels, title, "identity accuracy (%)", limits=(-2, 102))
+
+
+def draw_f1_curves(
+    series: Sequence[Series],
+    path: Path,
+    *,
+    baseline: float | None = None,
+    reference: Sequence[Series] = (),
+    title: str = "Mean F1 on the test subjects",
+) -> None:
+    """Write a PNG of 1760 x 960 in the shape of Figure 5: mean F1 over epochs.
+
+    baseline: F1 of calling every AU present, drawn as a dotted line; reference: published curves
+    (`F1_BP4D_PLUS`), drawn thin.
+
+    Raises:
+        UserError: more runs than a figure has colours for.
+    """
+    levels = {} if baseline is None else {f"all positive {baseline:.1%}": baseline}
+    _draw(path, series, reference, levels, title, "mean F1 (%)", limits=None)
+
+
+def _draw(
+    path: Path,
+    series: Sequence[Series],
+    reference: Sequence[Series],
+    levels: Mapping[str, float],
+    title: str,
+    unit: str,
+    limits: tuple[float, float] | None,
+) -> None:
+    runs = list(dict.fromkeys(item.run for item in series))
+    protocols = list(dict.fromkeys(item.protocol for item in series))
+    panels = list(dict.fromkeys(item.panel for item in series)) or [""]
+    if len(runs) > len(COLOURS) or len(protocols) > len(_LINES):
+        raise UserError(
+            f"a figure tells {len(COLOURS)} runs and {len(_LINES)} protocols apart and was given {len(runs)} "
+            f"and {len(protocols)}: draw them in several figures"
+        )
+    with canvas(path, *CURVES_PX) as figure:
+        figure.suptitle(title)
+        grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False).ravel()
+        for panel, axes in zip(panels, grid, strict=True):
+            _panel(axes, [item for item in series if item.panel == panel], runs, protocols)
+            for number, item in enumerate(reference):
+                if item.panel == panel or len(panels) == 1:
+                    axes.plot(item.epochs, 100 * np.array(item.values), **_thin(number))
+            for level in levels.values():
+                axes.axhline(100 * level, **_LEVEL)
+            axes.set_title(panel)
+        grid[0].set_ylabel(unit)
+        grid[0].margins(y=0.08)
+        grid[0].set_ylim(limits)
+        _legend(figure, runs, protocols, reference, levels)
+
+
+def _panel(axes: Axes, series: Sequence[Series], runs: list[str], protocols: list[str]) -> None:
+    axes.grid(visible=True)
+    axes.set_axisbelow(True)
+    for item in series:
+        look, colour = _LINES[protocols.index(item.protocol)], COLOURS[runs.index(item.run)]
+        axes.plot(item.epochs, 100 * np.array(item.values), **look, color=colour, markersize=5, linewidth=1.8)
+        if item.low:
+            low, high = 100 * np.array(item.low), 100 * np.array(item.high)
+            axes.fill_between(item.epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    axes.set_xlabel("epoch")
+
+
+def _thin(number: int) -> dict[str, Any]:
+    return {"linestyle": _LINES[number % len(_LINES)]["linestyle"], "color": MUTED, "linewidth": 1}
+
+
+def _legend(
+    figure: Figure,
+    runs: list[str],
+    protocols: list[str],
+    reference: Sequence[Series],
+    levels: Mapping[str, float],
+) -> None:
+    """Beside the panels: runs by colour and, where there are several, protocols by line."""
+    several = len(protocols) > 1
+    width = 4.0 if several else 1.8
+    keys = [
+        Line2D([], [], color=c, linewidth=width, label=run) for c, run in zip(COLOURS, runs, strict=False)
+    ]
+    if several:
+        keys += [
+            Line2D([], [], **look, color=INK, markersize=5, label=protocol)
+            for look, protocol in zip(_LINES, protocols, strict=False)
+        ]
+    keys += [Line2D([], [], **_thin(number), label=item.run) for number, item in enumerate(reference)]
+    keys += [Line2D([], [], **_LEVEL, label=name) for name in levels]
+    figure.legend(handles=keys, loc="outside right upper", handlelength=3)
