@@ -54,23 +54,144 @@ def pretrain(
 
 
 @app.command()
+def finetune(
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="Benchmark: disfa, bp4d, bp4d_plus, or a TOML file of your own.")
+    ],
+    shards: Annotated[
+        str, typer.Option("--shards", help="Shards built from that data set; default build/DATASET.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run; default build/finetune/DATASET-RECIPE.")
+    ] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")] = "fmae-iat",
+    fold: Annotated[str, typer.Option("--fold", help="all, or numbers such as 1 or 1,3.")] = "all",
+    seeds: Annotated[
+        str, typer.Option("--seeds", help="One run over the folds for each, such as 0,1,2.")
+    ] = "0",
+    init: Annotated[
+        str | None,
+        typer.Option("--init", help="Pretrained weights: a run, checkpoint or file, or hub:OWNER/NAME."),
+    ] = None,
+    subset: Annotated[
+        str | None, typer.Option("--subset", help="Train on every N-th frame: 10%, 0.5% or 1/7.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE, as in optim.lr=1e-4.")
+    ] = None,
+    resume: Annotated[
+        str, typer.Option("--resume", help="auto: go on where a stopped run was; or no.")
+    ] = "auto",
+) -> None:
+    """Train and evaluate on action units, fold by fold. The same command goes on where a stopped run was."""
+    from fautrain.config import override
+    from fautrain.data.benchmark import benchmark
+    from fautrain.data.folds import subset as every_nth
+    from fautrain.recipes import finetuning_recipe
+
+    for value, option in (("seed", "--seeds"), ("data.fold", "--fold"), ("data.dataset", "--dataset")):
+        if any(setting.partition("=")[0].strip() == value for setting in settings or []):
+            raise UserError(f"--set {value} would be overruled by {option}; give that")
+    name = benchmark(dataset).name
+    changes = [f"data.dataset={dataset}", *([f"data.shards={shards}"] if shards else [])]
+    changes += [f"model.init={init}"] if init else []
+    changes += [f"data.every={every_nth(subset)}"] if subset else []
+    config = override(finetuning_recipe(recipe, name), [*changes, *(settings or [])])
+    folder = out if out is not None else Path("build/finetune") / f"{name}-{recipe}"
+    numbers = () if fold == "all" else _numbers("--fold", fold)
+    from fautrain.runs.finetune import finetune
+
+    if not finetune(config, folder, folds=numbers, seeds=_numbers("--seeds", seeds), resume=resume):
+        print("fautrain: stopped by a signal; the same command goes on where it was", file=sys.stderr)
+        raise typer.Exit(0)
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UserError(f"{option} {text}: give whole numbers joined by commas, such as 1,3") from error
+    if len(set(numbers)) < len(numbers):
+        raise UserError(f"{option} {text}: a number is named twice; name each once")
+    return numbers
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The --out of finetune; with --dataset the run of one fold.")],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Test the model on this other benchmark, whole.")
+    ] = None,
+    shards: Annotated[str, typer.Option("--shards", help="Its shards; default build/DATASET.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the result; default RUN/on-DATASET.")
+    ] = None,
+) -> None:
+    """Write a run's tables again from its predictions, or test a model on a data set that is new to it."""
+    from fautrain.runs.evaluate import evaluate, evaluate_across
+
+    folder = run
+    if dataset is None:
+        evaluate(run)
+    else:
+        folder = out or run / f"on-{Path(dataset).stem}"
+        evaluate_across(run, dataset, shards, folder)
+    typer.echo((folder / "table.md").read_text("utf-8"))
+    typer.echo(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def probe(
+    run: Annotated[Path, typer.Option("--checkpoint", help="The run of one fold, or a checkpoint of it.")],
+    shards: Annotated[str, typer.Option("--shards", help="Default: those it was trained on.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the result; default RUN/probe.")
+    ] = None,
+    every_epoch: Annotated[
+        bool, typer.Option("--every-epoch", help="Probe all kept checkpoints and draw the course.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the frames, the probes and t-SNE.")] = 0,
+) -> None:
+    """Tell how much of who is shown can be read from a trained model's features."""
+    from fautrain.runs.probing import probe_run
+
+    folder = out or run / "probe"
+    typer.echo(probe_run(run, shards, folder, every_epoch=every_epoch, seed=seed))
+    typer.echo(f"pictures: {folder}")
+
+
+@app.command()
 def recipes(
-    action: Annotated[str | None, typer.Argument(help="'show', with a name: the resolved values.")] = None,
-    name: Annotated[str | None, typer.Argument(help="Name of a recipe.")] = None,
+    action: Annotated[str | None, typer.Argument(help="show")] = None,
+    name: Annotated[str | None, typer.Argument(help="Recipe to show.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Show the fine-tuning recipe for this benchmark.")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Apply NAME=VALUE first.")] = None,
 ) -> None:
     """List the recipes; `show NAME` prints where its values come from and the resolved configuration."""
     from fautrain.config import override, to_plain
-    from fautrain.recipes import RECIPES, explanation, recipe
+    from fautrain.recipes import FINETUNING, RECIPES, explanation, finetuning_recipe, recipe
 
     if action is None:
+        typer.echo("pretrain:")
         for known, make in RECIPES.items():
-            typer.echo(f"{known:22s} {make().about}")
+            typer.echo(f"  {known:22s} {make().about}")
+        typer.echo("finetune (values depend on the benchmark; add --dataset to show them):")
+        for known, build in FINETUNING.items():
+            typer.echo(f"  {known:22s} {build('disfa').about}")
         return
     if action != "show" or name is None:
         raise UserError("write 'fautrain recipes' or 'fautrain recipes show NAME'")
-    typer.echo(explanation(name), err=True)
-    typer.echo(json.dumps(to_plain(override(recipe(name), settings or [])), indent=1))
+    if dataset is not None:
+        from fautrain.data.benchmark import benchmark
+
+        dataset = benchmark(dataset).name
+    elif name in FINETUNING and name not in RECIPES:
+        dataset = "disfa"
+    typer.echo(explanation(name, dataset), err=True)
+    config = recipe(name) if dataset is None else finetuning_recipe(name, dataset)
+    typer.echo(json.dumps(to_plain(override(config, settings or [])), indent=1))
 
 
 @app.command()

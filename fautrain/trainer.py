@@ -10,19 +10,21 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Generator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
-import cv2
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fautrain import checkpoint, sharding
-from fautrain.config import RunConfig, to_plain
+from fautrain.config import AnyConfig, to_plain
 from fautrain.data import Batch, Loader, LoaderState
 from fautrain.errors import UserError
 from fautrain.models.flops import peak_flops
@@ -30,7 +32,8 @@ from fautrain.optim import effective_lr, lr_at, make_adamw, set_lr
 from fautrain.runlog import RunLog
 from fautrain.tasks.base import Task
 
-GRIDS = "grids"
+
+Kind = TypeVar("Kind", bound=np.generic)
 
 
 @dataclass(slots=True)
@@ -83,14 +86,17 @@ class Trainer:
     """Trains one task on one loader. `run` is all of it; the rest are its parts."""
 
     def __init__(
-        self, config: RunConfig, run_dir: Path, task: Task, accelerator: Accelerator, corpus: str = ""
+        self, config: AnyConfig, run_dir: Path, task: Task, accelerator: Accelerator, corpus: str = ""
     ) -> None:
         """Puts the model on the device and wraps it. `corpus` names the samples; checkpoints keep it."""
         self.corpus = corpus
         self.config, self.run_dir, self.task, self.accelerator = config, run_dir, task, accelerator
         self.device = accelerator.device
         task.to(self.device)
-        self.optimizer = make_adamw(task.network, 0.0, config.optim.weight_decay, betas=config.optim.betas)
+        optim = config.optim
+        self.optimizer = make_adamw(
+            task.network, 0.0, optim.weight_decay, betas=optim.betas, layer_decay=optim.layer_decay
+        )
         choice = config.train.compile
         compiled = self.device.type == "cuda" if choice == "auto" else choice
         if accelerator.is_fsdp2:
@@ -204,8 +210,11 @@ class Trainer:
 
     # -- the loop ----------------------------------------------------------------------------------------
 
-    def run(self, loader: Loader, held_out: Loader | None, log: RunLog, state: LoaderState) -> bool:
+    def run(self, loader: Loader, look: Look | None, log: RunLog, state: LoaderState) -> bool:
         """Train until the configured end; returns False when a signal ended it earlier.
+
+        `look` is called at the end of each epoch and of the run, before the checkpoint is written: what it
+        writes is written again, the same, where the run is killed in between.
 
         Raises:
             UserError: too many steps were not finite, or the loader stopped.
@@ -246,8 +255,8 @@ class Trainer:
                 last = done == end
                 epoch_over = state.step == 0
                 epochs = done // per_epoch
-                if epoch_over or last:
-                    self._look(held_out, log, epochs, last or stopping)
+                if look is not None and (epoch_over or last):
+                    look(self, log, epochs, last)
                     window.start = time.perf_counter()
                 if last or stopping or self._due(done, epochs if epoch_over else 0):
                     log.sync()
@@ -291,51 +300,26 @@ class Trainer:
             )
         return means[-1] > 0
 
-    @torch.no_grad()
-    def _look(self, held_out: Loader | None, log: RunLog, epochs: int, last: bool) -> None:
-        """Evaluate on the held-out samples and draw a grid, when due."""
-        every, grids = self.config.train.eval_every_epochs, self.config.log.grid_every_epochs
-        evaluate = held_out is not None and every and (last or epochs % every == 0)
-        draw = grids and (last or epochs % grids == 0)
-        if not (evaluate or draw) or held_out is None:
-            return
-        self.task.eval()
-        sums: dict[str, Tensor] = {}
-        drawn = False
-        for batch in held_out.epoch(LoaderState()):
-            if evaluate:
-                inputs = tuple(t.to(self.device) for t in self.task.inputs(batch))
-                with self.accelerator.autocast():
-                    found = self.task(*inputs)
-                for name, value in found.items():
-                    sums[name] = sums.get(name, 0.0) + value.float() * batch.weight / held_out.steps_per_epoch
-            main = self.accelerator.is_main_process
-            # Where the weights are split, the main process needs the others to draw.
-            if draw and not drawn and (main or sharding.is_sharded(self.task)):
-                self._draw(batch)
-            drawn = True
-            if not evaluate:
-                break
-        if sums:
-            reduced = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="mean").tolist()  # pyright: ignore
-            log.write(self.progress.step, epochs, dict(zip(sums, reduced, strict=True)), kind="held_out")
-        self.task.train()
+    # -- for those who look ------------------------------------------------------------------------------
 
-    def _draw(self, batch: Batch) -> None:
-        picture = self.task.picture(_first(batch, self.config.log.grid_images))
-        if picture is None or not self.accelerator.is_main_process:
-            return
-        folder = self.run_dir / GRIDS
-        folder.mkdir(exist_ok=True)
-        path = folder / f"step-{self.progress.step:08d}.png"
-        path.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
+    def means(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """Means over the ranks of scalars on the device."""
+        numbers = torch.stack(list(values.values()))
+        reduced = self.accelerator.reduce(numbers, reduction="mean").tolist()  # pyright: ignore
+        return dict(zip(values, reduced, strict=True))
+
+    def gathered(self, array: NDArray[Kind]) -> NDArray[Kind]:
+        """The ranks' arrays one after the other along the first axis; their lengths may differ."""
+        if self.accelerator.num_processes == 1:
+            return array
+        return np.concatenate(gather_object([array]))
 
 
-def _first(batch: Batch, count: int) -> Batch:
-    return replace(batch, images=batch.images[:count], positions=batch.positions[:count])
+Look = Callable[[Trainer, RunLog, int, bool], None]
+"""Called with the trainer, the log, the number of whole epochs done, and whether the run ends here."""
 
 
-def make_accelerator(config: RunConfig) -> Accelerator:
+def make_accelerator(config: AnyConfig) -> Accelerator:
     """The processes and the precision of a run, as the launcher set them up."""
     precision = config.train.precision
     cuda = torch.cuda.is_available()

@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fautrain.config import (
+    ActionUnitData,
+    ActionUnitModelConfig,
     DataConfig,
+    FinetuneConfig,
+    IdentityConfig,
     LogConfig,
     ModelConfig,
     OptimConfig,
@@ -24,6 +28,12 @@ from fautrain.config import (
 from fautrain.errors import UserError
 
 BASE = RunConfig(name="base", about="For tests.")
+TUNED = FinetuneConfig(
+    name="tuned",
+    about="For tests.",
+    optim=OptimConfig(warmup_epochs=2),
+    train=TrainConfig(epochs=20),
+)
 
 
 def test_plain_data_goes_through_json_and_back() -> None:
@@ -34,6 +44,19 @@ def test_plain_data_goes_through_json_and_back() -> None:
         train=TrainConfig(compile=False, ema=0.999),
     )
     assert from_plain(json.loads(json.dumps(to_plain(config)))) == config
+
+
+def test_plain_data_of_fine_tuning_is_known_by_its_identity_group() -> None:
+    config = dataclasses.replace(
+        TUNED,
+        data=ActionUnitData(dataset="bp4d", aus=(12, 1), randaugment=None, rrc_scale=(0.5, 1.0)),
+        identity=IdentityConfig(strength=1 / 3, loss="ce", layers=3, schedule="ramp", subjects="training"),
+    )
+    found = from_plain(json.loads(json.dumps(to_plain(config))))
+    assert found == config and isinstance(found, FinetuneConfig)
+    assert isinstance(from_plain(to_plain(BASE)), RunConfig)
+    with pytest.raises(UserError, match=r"loss is no value of the configuration"):
+        from_plain({**to_plain(config), "loss": {}})
 
 
 @given(lr=st.floats(0, 1e30), seed=st.integers(0, 2**63 - 1), held_out=st.floats(0, 1, exclude_max=True))
@@ -80,6 +103,25 @@ def test_a_value_is_set_by_name(setting: str, group: str, name: str, value: obje
     rest[group][name] = before[group][name]
     assert rest == before
     assert to_plain(BASE) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "group", "name", "value"),
+    [
+        ("data.aus=1, 2,12", "data", "aus", (1, 2, 12)),
+        ("data.aus=", "data", "aus", ()),
+        ("data.randaugment=none", "data", "randaugment", None),
+        ("data.randaugment=rand-m5-n1", "data", "randaugment", "rand-m5-n1"),
+        ("data.validation=0", "data", "validation", 0.0),
+        ("identity.strength=2", "identity", "strength", 2.0),
+        ("identity.schedule=ramp", "identity", "schedule", "ramp"),
+        ("optim.layer_decay=none", "optim", "layer_decay", None),
+        ("model.init=hub:a/b", "model", "init", "hub:a/b"),
+    ],
+)
+def test_a_value_of_fine_tuning_is_set_by_name(setting: str, group: str, name: str, value: object) -> None:
+    found = getattr(getattr(override(TUNED, [setting]), group), name)
+    assert found == value and type(found) is type(value)
 
 
 def test_settings_are_applied_together_and_the_last_one_wins() -> None:
@@ -157,6 +199,22 @@ def test_a_missing_value_is_named() -> None:
         (DataConfig, {"rrc_scale": (0.9, 0.2)}, "rising fractions"),
         (DataConfig, {"std": (0.1, 0.0, 0.1)}, "positive stds"),
         (OptimConfig, {"lr": -1.0}, "at least 0"),
+        (OptimConfig, {"layer_decay": 0.0}, "0 < value <= 1"),
+        (OptimConfig, {"layer_decay": 1.1}, "0 < value <= 1"),
+        (ActionUnitModelConfig, {"drop_path": 1.0}, "model.drop_path=1.0; give 0 <= value < 1"),
+        (ActionUnitModelConfig, {"patch_px": 0}, "at least 1"),
+        (ActionUnitData, {"fold": 0}, "data.fold=0; give a number of at least 1"),
+        (ActionUnitData, {"every": 0}, "at least 1"),
+        (ActionUnitData, {"workers": -1}, "at least 0"),
+        (ActionUnitData, {"validation": 1.0}, "0 <= value < 1"),
+        (ActionUnitData, {"erasing": 1.5}, "0 <= value <= 1"),
+        (ActionUnitData, {"mixup": -0.1}, "at least 0"),
+        (ActionUnitData, {"cutmix": float("inf")}, "finite"),
+        (ActionUnitData, {"rrc_scale": (0.9, 0.2)}, "rising fractions"),
+        (ActionUnitData, {"mean": (0.1, float("nan"), 0.1)}, "finite means"),
+        (IdentityConfig, {"strength": -1.0}, "at least 0"),
+        (IdentityConfig, {"strength": float("nan")}, "finite"),
+        (IdentityConfig, {"layers": 4}, "identity.layers=4; give 1, 2 or 3"),
         (OptimConfig, {"base_lr": float("nan")}, "finite"),
         (OptimConfig, {"base_lr": float("inf")}, "finite"),
         (OptimConfig, {"betas": (0.9, 1.0)}, "optim.betas"),

@@ -8,14 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from fautrain.config import RunConfig, from_plain, override, to_plain
+from fautrain.config import AnyConfig, from_plain, override, to_plain
 from fautrain.errors import UserError
-from fautrain.recipes import RECIPES, explanation, recipe
+from fautrain.recipes import FINETUNING, RECIPES, explanation, finetuning_recipe, recipe
 
 FMAE = ("small", "base", "large")
+SETS = ("disfa", "bp4d", "bp4d_plus")
 
 
-def peak_lr(config: RunConfig) -> float:
+def peak_lr(config: AnyConfig) -> float:
     """Linear scaling (MAE, appendix A.1): lr = base_lr x batch / 256."""
     return config.optim.base_lr * config.data.batch_per_step / 256
 
@@ -75,6 +76,65 @@ def test_a_misspelt_recipe_is_an_error_that_suggests_the_right_one() -> None:
         recipe("zzz")
     with pytest.raises(UserError, match="did you mean 'mae-face'"):
         explanation("mae-fac")
+    with pytest.raises(UserError, match="there is no such recipe; did you mean 'fmae-iat-paper'"):
+        finetuning_recipe("fmae-iat-papr", "disfa")
+    with pytest.raises(UserError, match="did you mean 'fmae-iat'"):
+        explanation("fmae-iatt", "disfa")
+
+
+@pytest.mark.parametrize("dataset", [*SETS, "my_own"])
+@pytest.mark.parametrize("name", FINETUNING)
+def test_every_fine_tuning_recipe_is_sound(name: str, dataset: str) -> None:
+    config = finetuning_recipe(name, dataset)
+    assert (config.name, config.data.dataset, config.data.fold, config.seed) == (name, dataset, 1, 0)
+    assert from_plain(to_plain(config)) == config
+    assert config.about.endswith(".") and len(config.about) <= 100
+    assert len(explanation(name, dataset)) > 60
+    assert override(config, ["optim.warmup_epochs=0", "train.epochs=1"]).train.epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "strength", "lr", "epochs", "warmup"),
+    [
+        ("fmae", "bp4d", 0, 5e-5, 20, 2),
+        ("fmae", "bp4d_plus", 0, 1.25e-4, 20, 2),
+        ("fmae", "disfa", 0, 1.25e-4, 20, 2),
+        ("fmae-iat", "bp4d", 2, 1.25e-4, 30, 3),
+        ("fmae-iat", "bp4d_plus", 1, 1.25e-4, 30, 3),
+        ("fmae-iat", "disfa", 0.5, 1.25e-4, 20, 2),
+    ],
+)
+def test_fine_tuning_is_what_the_released_commands_do(
+    name: str, dataset: str, strength: float, lr: float, epochs: int, warmup: float
+) -> None:
+    config = finetuning_recipe(name, dataset)
+    assert config.optim.lr is None and peak_lr(config) == pytest.approx(lr)
+    assert (config.train.epochs, config.optim.warmup_epochs) == (epochs, warmup)
+    identity = config.identity
+    assert (identity.strength, identity.loss, identity.subjects) == (strength, "bce", "all")
+    assert (identity.layers, identity.schedule) == (1, "constant")
+
+
+@pytest.mark.parametrize("dataset", SETS)
+@pytest.mark.parametrize("name", ["fmae", "fmae-iat", "fmae-iat-paper"])
+def test_fine_tuning_shares_what_the_released_code_sets(name: str, dataset: str) -> None:
+    config = finetuning_recipe(name, dataset)
+    model, data, optim, train = config.model, config.data, config.optim, config.train
+    assert (model.size, model.image_px, model.patch_px, model.drop_path) == ("large", 224, 16, 0.1)
+    assert (optim.betas, optim.weight_decay, optim.layer_decay) == ((0.9, 0.999), 0.05, 0.65)
+    assert (optim.min_lr, optim.clip_grad) == (1e-6, None)
+    assert (data.batch_per_step, data.rrc_scale, data.every) == (64, (0.08, 1), 1)
+    assert (data.randaugment, data.erasing) == ("rand-m9-mstd0.5-inc1", 0.25)
+    assert (data.mixup, data.cutmix, train.accumulate, train.ema) == (0, 0, 1, None)
+    assert data.aus == () and train.eval_every_epochs == 1
+
+
+@pytest.mark.parametrize("dataset", SETS)
+def test_the_paper_of_fmae_iat_differs_only_in_its_identity_loss(dataset: str) -> None:
+    code, paper = finetuning_recipe("fmae-iat", dataset), finetuning_recipe("fmae-iat-paper", dataset)
+    assert (paper.identity.loss, paper.identity.subjects) == ("ce", "training")
+    assert paper.identity.strength == code.identity.strength
+    assert replace(paper, identity=code.identity, name=code.name, about=code.about) == code
 
 
 def test_listing_the_recipes_imports_no_torch() -> None:

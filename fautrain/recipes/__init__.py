@@ -1,4 +1,6 @@
-"""Named recipes: functions that return a whole `RunConfig`, one per published experiment.
+"""Named recipes: functions that return a whole configuration, one per published experiment.
+
+Pretraining and fine-tuning have names of their own; those of fine-tuning take the benchmark's name.
 
 Where a paper and its released code disagree, both exist by name; the function's docstring says where each
 value comes from.
@@ -9,9 +11,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 
-from fautrain.config import RunConfig
+from fautrain.config import AnyConfig, FinetuneConfig, RunConfig
 from fautrain.errors import UserError
 from fautrain.plain import nearest
+from fautrain.recipes import finetuning
 from fautrain.recipes.pretraining import (
     fmae_vit_base,
     fmae_vit_large,
@@ -32,8 +35,17 @@ RECIPES: Mapping[str, Callable[[], RunConfig]] = {
 """What `--recipe` and `fautrain recipes` know, in the order in which they are listed."""
 
 
+FINETUNING: Mapping[str, Callable[[str], FinetuneConfig]] = {
+    "fmae": finetuning.fmae,
+    "fmae-iat": finetuning.fmae_iat,
+    "fmae-iat-paper": finetuning.fmae_iat_paper,
+    "tiny": finetuning.tiny,
+}
+"""What `finetune --recipe` knows."""
+
+
 def recipe(name: str) -> RunConfig:
-    """The configuration of that name.
+    """The pretraining configuration of that name.
 
     Raises:
         UserError: there is none; the message suggests the nearest.
@@ -43,11 +55,31 @@ def recipe(name: str) -> RunConfig:
     return RECIPES[name]()
 
 
-def explanation(name: str) -> str:
-    """Where the recipe's values come from and what its paper and code disagree on.
+def finetuning_recipe(name: str, dataset: str) -> FinetuneConfig:
+    """The fine-tuning configuration of that name for a benchmark.
+
+    Raises:
+        UserError: there is none; the message suggests the nearest.
+    """
+    if name not in FINETUNING:
+        raise UserError(f"--recipe {name}: there is no such recipe; {nearest(name, FINETUNING)}")
+    return FINETUNING[name](dataset)
+
+
+def explanation(name: str, dataset: str | None = None) -> str:
+    """Where a recipe's values come from and what its paper and code disagree on.
+
+    Args:
+        name: of the recipe. dataset: given for one of fine-tuning.
 
     Raises:
         UserError: there is no such recipe.
     """
-    recipe(name)
-    return inspect.getdoc(RECIPES[name]) or ""
+    make: Callable[..., AnyConfig]
+    if dataset is None:
+        recipe(name)
+        make = RECIPES[name]
+    else:
+        finetuning_recipe(name, dataset)
+        make = FINETUNING[name]
+    return inspect.getdoc(make) or ""

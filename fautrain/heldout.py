@@ -1,0 +1,66 @@
+"""The look at held-out samples during pretraining: losses for the log, and a picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor
+
+from fautrain import sharding
+from fautrain.config import RunConfig
+from fautrain.data import Batch, Loader, LoaderState
+from fautrain.runlog import RunLog
+from fautrain.trainer import Trainer
+
+GRIDS = "grids"
+
+
+class HeldOut:
+    """Evaluates on held-out samples and draws a grid, each when it is due."""
+
+    def __init__(self, loader: Loader, config: RunConfig, run_dir: Path) -> None:
+        self.loader, self.config, self.run_dir = loader, config, run_dir
+
+    @torch.no_grad()
+    def __call__(self, trainer: Trainer, log: RunLog, epochs: int, last: bool) -> None:
+        """See `fautrain.trainer.Look`."""
+        every, grids = self.config.train.eval_every_epochs, self.config.log.grid_every_epochs
+        evaluate = every is not None and (last or epochs % every == 0)
+        draw = grids is not None and (last or epochs % grids == 0)
+        if not (evaluate or draw):
+            return
+        trainer.task.eval()
+        sums: dict[str, Tensor] = {}
+        drawn = False
+        for batch in self.loader.epoch(LoaderState()):
+            if evaluate:
+                inputs = tuple(t.to(trainer.device) for t in trainer.task.inputs(batch))
+                with trainer.accelerator.autocast():
+                    found = trainer.task(*inputs)
+                share = batch.weight / self.loader.steps_per_epoch
+                for name, value in found.items():
+                    sums[name] = sums.get(name, 0.0) + value.float() * share
+            main = trainer.accelerator.is_main_process
+            # Where the weights are split, the main process needs the others to draw.
+            if draw and not drawn and (main or sharding.is_sharded(trainer.task)):
+                self._draw(trainer, batch)
+            drawn = True
+            if not evaluate:
+                break
+        if sums:
+            log.write(trainer.progress.step, epochs, trainer.means(sums), kind="held_out")
+        trainer.task.train()
+
+    def _draw(self, trainer: Trainer, batch: Batch) -> None:
+        count = self.config.log.grid_images
+        first = replace(batch, images=batch.images[:count], positions=batch.positions[:count])
+        picture = trainer.task.picture(first)
+        if picture is None or not trainer.accelerator.is_main_process:
+            return
+        folder = self.run_dir / GRIDS
+        folder.mkdir(exist_ok=True)
+        path = folder / f"step-{trainer.progress.step:08d}.png"
+        path.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())

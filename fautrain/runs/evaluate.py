@@ -1,0 +1,86 @@
+"""Tables of finished folds anew, and a model on a data set that it was not trained on."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fautrain.data.benchmark import benchmark
+from fautrain.data.folds import refuse_shared_subjects, split
+from fautrain.data.origin import is_drawn
+from fautrain.errors import UserError
+from fautrain.evaluation import TEST, Header, Predictions, evaluate_fold, write_predictions
+from fautrain.evaluation.predictions import FOLDER
+from fautrain.runs.finetune import open_labels, write_tables
+from fautrain.runs.folder import CONFIG
+from fautrain.runs.trained import checkpoints, load_trained, probabilities
+
+
+def evaluate(out: Path) -> None:
+    """Write the tables of a run again from the predictions of its folds.
+
+    Raises:
+        UserError: there are none, or they do not belong together.
+    """
+    runs = sorted(path.parent for path in out.glob("seed-*/fold-*/predictions"))
+    if not runs:
+        raise UserError(f"{out} holds no predictions of folds; give the --out of 'fautrain finetune'")
+    results = [evaluate_fold(run) for run in runs]
+    write_tables(out, benchmark(results[0].dataset), results)
+
+
+def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> None:
+    """Test a trained model on all of another data set, on the action units that both have.
+
+    Args:
+        where: the run of one fold, or a checkpoint. dataset: benchmark to test on. shards: built from it.
+        out: folder for predictions, `result.json`, `table.md` and `report.html`.
+
+    Raises:
+        UserError: they share no action unit, somebody tested was trained on, or the shards are another's.
+    """
+    trained = load_trained(checkpoints(where)[-1])
+    bench = benchmark(dataset)
+    shared = tuple(au for au in bench.aus if au in trained.aus)
+    if not shared:
+        raise UserError(
+            f"--dataset {dataset}: {bench.name} shares no action unit with those that were trained on "
+            f"({', '.join(map(str, trained.aus))}); choose another data set"
+        )
+    if (out / CONFIG).exists():
+        raise UserError(f"--out {out} holds a run, whose predictions would be lost; choose another folder")
+    config, data = trained.config, trained.config.data
+    labels = open_labels(replace(config, data=replace(data, shards=shards, aus=shared)), bench, 0, 1)
+    chosen = np.arange(len(labels), dtype=np.int64)
+    if bench.source == trained.benchmark.source:
+        own = open_labels(config, trained.benchmark, 0, 1)
+        parts = split(own, data.fold, validation=data.validation, seed=config.seed, every=data.every)
+        refuse_shared_subjects(own, parts.train, labels, chosen)
+    columns = [trained.aus.index(au) for au in shared]
+    header = Header(
+        dataset=bench.name,
+        aus=shared,
+        epoch=max(trained.epochs, 1),
+        epochs=config.train.epochs,
+        seed=config.seed,
+        trained_on=trained.benchmark.name,
+        drawn=is_drawn(labels.corpus),
+    )
+    shutil.rmtree(out / FOLDER, ignore_errors=True)  # another checkpoint's, from an earlier call
+    write_predictions(
+        out,
+        Predictions(
+            header,
+            part=np.full(len(labels), TEST),
+            key=np.array([labels.corpus.key(row) for row in labels.rows.tolist()]),
+            subject=np.array(bench.subjects)[labels.subject],
+            video=labels.video,
+            frame=labels.frame,
+            probability=probabilities(trained, labels, chosen)[:, columns],
+            target=labels.targets,
+        ),
+    )
+    write_tables(out, bench, [evaluate_fold(out)])

@@ -1,0 +1,117 @@
+"""The look at validation and test subjects during fine-tuning: predictions on disk, F1 in the log."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fautrain import metrics
+from fautrain.config import FinetuneConfig
+from fautrain.data import Loader, LoaderState
+from fautrain.data.folds import Split
+from fautrain.data.labels import LabelledSet
+from fautrain.evaluation import TEST, VALIDATION, Header, write_predictions
+from fautrain.evaluation import Predictions as Rows
+from fautrain.runlog import RunLog
+from fautrain.tasks.au import ActionUnitTask
+from fautrain.trainer import Trainer
+
+
+class Predictions:
+    """Predicts all validation and test frames after every epoch that is due."""
+
+    def __init__(
+        self,
+        loader: Loader,
+        labels: LabelledSet,
+        parts: Split,
+        config: FinetuneConfig,
+        run_dir: Path,
+        drawn: bool,
+    ) -> None:
+        self.loader, self.labels, self.parts = loader, labels, parts
+        self.config, self.run_dir, self.drawn = config, run_dir, drawn
+
+    @property
+    def about(self) -> str:
+        """The parts in words."""
+        names, labels = self.labels.benchmark.subjects, self.labels
+
+        def part(indices: NDArray[np.int64]) -> str:
+            return f"{len(indices):,} frames of {len(np.unique(labels.subject[indices]))} subjects"
+
+        held = sorted(names[i] for i in np.unique(labels.subject[self.parts.validation]).tolist())
+        chosen = f", validates on {part(self.parts.validation)} ({', '.join(held)})" if held else ""
+        return f"trains on {part(self.parts.train)}{chosen}, tests on {part(self.parts.test)}"
+
+    @torch.no_grad()
+    def __call__(self, trainer: Trainer, log: RunLog, epochs: int, last: bool) -> None:
+        """See `fautrain.trainer.Look`."""
+        every = self.config.train.eval_every_epochs
+        if not (last or (every is not None and epochs % every == 0)):
+            return
+        task = trainer.task
+        assert isinstance(task, ActionUnitTask)
+        task.eval()
+        rows: list[NDArray[np.int64]] = []
+        found: list[NDArray[np.float32]] = []
+        for batch in self.loader.epoch(LoaderState()):
+            with trainer.accelerator.autocast():
+                values = task.probabilities(batch.images.to(trainer.device))
+            if batch.weight == 0:  # a stand-in, so that every rank makes as many passes
+                continue
+            rows.append(batch.samples.numpy().copy())
+            found.append(values.cpu().numpy())
+        task.train()
+        width = len(self.labels.aus)
+        all_rows = trainer.gathered(np.concatenate([np.zeros(0, np.int64), *rows]))
+        values = trainer.gathered(np.concatenate([np.zeros((0, width), np.float32), *found]))
+        if trainer.accelerator.is_main_process:
+            # An epoch that `train.max_steps` cuts short counts: who goes on predicts it again at its end.
+            epoch = math.ceil(trainer.progress.step / task.steps)
+            self._keep(all_rows, values, epoch, trainer, log)
+
+    def _keep(
+        self,
+        rows: NDArray[np.int64],
+        probabilities: NDArray[np.float32],
+        epoch: int,
+        trainer: Trainer,
+        log: RunLog,
+    ) -> None:
+        labels, bench = self.labels, self.labels.benchmark
+        place = np.searchsorted(labels.rows, rows)
+        held_out = np.isin(place, self.parts.validation)
+        targets = labels.targets[place]
+        header = Header(
+            dataset=bench.name,
+            aus=labels.aus,
+            epoch=epoch,
+            epochs=self.config.train.epochs,
+            fold=self.config.data.fold,
+            folds=len(bench.folds),
+            seed=self.config.seed,
+            drawn=self.drawn,
+        )
+        keys = [labels.corpus.key(row) for row in rows.tolist()]
+        write_predictions(
+            self.run_dir,
+            Rows(
+                header,
+                part=np.where(held_out, VALIDATION, TEST),
+                key=np.array(keys),
+                subject=np.array(bench.subjects)[labels.subject[place]],
+                video=labels.video[place],
+                frame=labels.frame[place],
+                probability=probabilities,
+                target=targets,
+            ),
+        )
+        for part, chosen in ((VALIDATION, held_out), (TEST, ~held_out)):
+            if chosen.any():
+                f1 = metrics.f1(metrics.confusion(probabilities[chosen], targets[chosen], 0.5))
+                log.write(trainer.progress.step, epoch, {"f1": float(f1.mean())}, kind=part)

@@ -1,0 +1,128 @@
+"""A fine-tuned model out of the folder of its run, and what it says of frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from fautrain import checkpoint
+from fautrain.checkpoint.state import read_nested
+from fautrain.config import FinetuneConfig, from_plain
+from fautrain.data import LoaderState, normalise, ordered_loader
+from fautrain.data.benchmark import Benchmark, benchmark
+from fautrain.data.labels import LabelledSet
+from fautrain.errors import UserError
+from fautrain.models.convert import load_whole
+from fautrain.models.heads import ActionUnitModel
+from fautrain.models.vit import size_of
+from fautrain.runs.folder import CONFIG
+
+STEP = "step-"
+
+
+class Trained(NamedTuple):
+    """A model in evaluation mode, on the GPU where there is one."""
+
+    model: ActionUnitModel
+    config: FinetuneConfig
+    benchmark: Benchmark
+    """What it was trained on."""
+    aus: tuple[int, ...]
+    """Its outputs."""
+    checkpoint: Path
+    epochs: int
+    """Epochs done."""
+
+
+def checkpoints(where: Path) -> list[Path]:
+    """Whole checkpoints of one fold's run, oldest first; or the one that `where` itself is.
+
+    Raises:
+        UserError: there is none.
+    """
+    if where.name.startswith(STEP):
+        return [where]
+    found = [where / "checkpoints" / f"{STEP}{step:08d}" for step in checkpoint.steps(where)]
+    if not found:
+        inner = sorted(where.glob("seed-*/fold-*"))
+        hint = f"it holds runs of folds: give one, such as {inner[0]}" if inner else "train first"
+        raise UserError(f"{where} holds no checkpoint; {hint}")
+    return found
+
+
+def load_trained(folder: Path) -> Trained:
+    """The model in a checkpoint's folder.
+
+    Raises:
+        UserError: it is no checkpoint of fine-tuning, or damaged.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder} is no checkpoint: it has no {CONFIG}; give a run or a {STEP}... folder")
+    faults = checkpoint.verify(folder)
+    if faults:
+        raise UserError(f"{folder} is not whole: {'; '.join(faults)}; use an older one")
+    config = from_plain(json.loads(path.read_text("utf-8")))
+    if not isinstance(config, FinetuneConfig):
+        raise UserError(
+            f"{folder} is a checkpoint of pretraining (recipe {config.name}), which detects no action units; "
+            "give one of 'fautrain finetune'"
+        )
+    bench = benchmark(config.data.dataset)
+    aus = tuple(au for au in bench.aus if not config.data.aus or au in config.data.aus)
+    shape = config.model
+    model = ActionUnitModel(
+        size_of(shape.size), len(aus), image_px=shape.image_px, patch_px=shape.patch_px, drop_path=0.0
+    )
+    load_whole(model, folder)
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    epochs = int(read_nested(folder, "progress")["loader"]["epoch"])
+    return Trained(model, config, bench, aus, folder, epochs)
+
+
+def features(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(len(chosen), D) outputs of `fc_norm` for frames of a labelled set, in their order."""
+    return _over(trained, labels, chosen, trained.model.features)
+
+
+def probabilities(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(len(chosen), A) probabilities of `trained.aus` for frames of a labelled set, in their order."""
+    return _over(trained, labels, chosen, lambda images: trained.model(images).logits.sigmoid())
+
+
+@torch.no_grad()
+def _over(
+    trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64], apply: Callable[[Tensor], Tensor]
+) -> NDArray[np.float32]:
+    config = trained.config
+    loader = ordered_loader(
+        labels.corpus,
+        labels.rows[np.sort(chosen)],
+        batch_per_step=config.data.batch_per_step * 4,
+        image_px=config.model.image_px,
+        workers=config.data.workers,
+        cache=config.data.cache,
+    )
+    device = trained.model.cls_token.device
+    half = config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda")
+    found: list[NDArray[np.float32]] = []
+    try:
+        steps = tqdm(loader.epoch(LoaderState()), total=loader.steps_per_epoch, disable=None, leave=False)
+        for batch in steps:
+            images = normalise(batch.images.to(device), config.data.mean, config.data.std)
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                found.append(apply(images).float().cpu().numpy())
+    finally:
+        loader.close()
+    values = np.concatenate(found)
+    back = np.empty_like(values)
+    back[np.argsort(chosen, kind="stable")] = values
+    return back

@@ -1,0 +1,152 @@
+"""Action units, with or without identity adversarial training (FMAE-IAT, Fig. 1 and Eq. 1-4)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from fautrain.config import FinetuneConfig
+from fautrain.data import Batch, normalise
+from fautrain.data.folds import Split
+from fautrain.data.labels import LabelledSet
+from fautrain.losses.au import au_loss
+from fautrain.losses.identity import identity_loss
+from fautrain.models.convert import load_encoder
+from fautrain.models.flops import vit_training_flops
+from fautrain.models.heads import ActionUnitModel
+from fautrain.models.masking import mask_noise
+from fautrain.models.reversal import strength
+from fautrain.models.vit import size_of
+from fautrain.tasks.base import Task
+from fautrain.tasks.mixing import ERASING_DRAWS, MIXING_DRAWS, erasing_boxes, mixup_cutmix, random_erase
+
+_ERASING, _MIXING = 0x45524153, 0x4D495849
+"""Added to the seed: each purpose has draws of its own."""
+
+
+class ActionUnitTask(Task):
+    """`loss` is the action units' plus, with an identity head, the identity's (weights 1 : 1).
+
+    Lambda acts on the reversed gradient alone. All that is random but drop path and the noise in erased
+    rectangles is a function of (seed, epoch, place in the epoch).
+    """
+
+    def __init__(self, config: FinetuneConfig, labels: LabelledSet, split: Split) -> None:
+        """Makes the model; its first weights are a function of `config.seed` alone.
+
+        Raises:
+            UserError: `model.init` names weights that cannot be read or do not fit.
+        """
+        super().__init__()
+        self.config, self.labels = config, labels
+        self.steps = math.ceil(len(split.train) / config.data.batch_per_step)
+        self.heads = _head_index(labels, split, config.identity.subjects)
+        """Index of each subject of the benchmark in the identity head; -1 for none."""
+        adversary = config.identity.strength > 0
+        self.subjects = int(self.heads.max()) + 1 if adversary else 0
+        model = config.model
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.model = ActionUnitModel(
+                size_of(model.size),
+                len(labels.aus),
+                subjects=self.subjects,
+                identity_layers=config.identity.layers,
+                image_px=model.image_px,
+                patch_px=model.patch_px,
+                drop_path=model.drop_path,
+                checkpoint_activations=config.train.checkpoint_activations,
+            )
+        self.loaded = str(load_encoder(self.model, model.init)) if model.init else None
+
+    @property
+    def network(self) -> ActionUnitModel:
+        """The model with its heads."""
+        return self.model
+
+    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """What a step needs, besides the weights.
+
+        uint8 images (n, 3, H, W); targets (n, A); one-hot identities (n, K), or (n, 0) without an identity
+        head; lambda (); boxes to erase (n, 4); draws for mixing (5,).
+        """
+        place = np.searchsorted(self.labels.rows, batch.samples.numpy())
+        targets = torch.from_numpy(self.labels.targets[place])
+        identities = torch.zeros(len(place), self.subjects)
+        if self.subjects:
+            heads = torch.from_numpy(self.heads[self.labels.subject[place]])
+            identities = functional.one_hot(heads.clamp(min=0), self.subjects).float()
+        adversary = self.config.identity
+        progress = min(1.0, (batch.epoch + batch.step / self.steps) / self.config.train.epochs)
+        lam = torch.tensor(strength(adversary.schedule, adversary.strength, progress))
+        boxes = erasing_boxes(
+            self._draws(_ERASING, batch, batch.positions, ERASING_DRAWS),
+            self.config.model.image_px,
+            self.config.data.erasing,
+        )
+        # One draw for the whole step, its parts on other ranks included.
+        first = torch.tensor([batch.step])
+        return (
+            batch.images,
+            targets,
+            identities,
+            lam,
+            boxes,
+            self._draws(_MIXING, batch, first, MIXING_DRAWS)[0],
+        )
+
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Losses of a batch; see `inputs`. Pictures are erased and mixed in training only."""
+        images, targets, identities, lam, boxes, draws = inputs
+        data = self.config.data
+        images = normalise(images, data.mean, data.std)
+        if self.training and data.erasing:
+            images = random_erase(images, boxes)
+        if self.training and (data.mixup or data.cutmix):
+            images, targets, identities = mixup_cutmix(
+                images, targets, identities, mixup_alpha=data.mixup, cutmix_alpha=data.cutmix, draws=draws
+            )
+        output = self.model(images, lam)
+        values = {"au_loss": au_loss(output.logits, targets)}
+        if output.identity is None:
+            return values | {"loss": values["au_loss"]}
+        values["id_loss"] = identity_loss(output.identity, identities, self.config.identity.loss)
+        right = output.identity.argmax(dim=1) == identities.argmax(dim=1)
+        return values | {
+            "id_accuracy": right.float().mean(),
+            "loss": values["au_loss"] + values["id_loss"],
+        }
+
+    def _draws(self, purpose: int, batch: Batch, numbers: Tensor, count: int) -> Tensor:
+        # The compiler's decorator hides the signature.
+        return mask_noise(self.config.seed + purpose, batch.epoch, numbers, count)  # pyright: ignore
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """(n, A) float32 in [0, 1] for uint8 images (n, 3, H, W) on the model's device."""
+        images = normalise(images, self.config.data.mean, self.config.data.std)
+        return self.model(images).logits.float().sigmoid()
+
+    def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
+        """None: there is nothing to see."""
+        del batch
+        return None
+
+    def training_flops(self) -> int:
+        """Operations of one image, forward and backward."""
+        return vit_training_flops(self.model)
+
+
+def _head_index(labels: LabelledSet, split: Split, subjects: str) -> NDArray[np.int64]:
+    known = len(labels.benchmark.subjects)
+    if subjects == "all":
+        return np.arange(known, dtype=np.int64)
+    index = np.full(known, -1, dtype=np.int64)
+    training = np.unique(labels.subject[split.train])
+    index[training] = np.arange(len(training))
+    return index
