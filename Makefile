@@ -7,12 +7,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # make corpus ROOT=/data/raw SOURCES=celeba,vggface2 OUT=/data/corpus [RECIPE=face9m] [WORKERS=8]
 ROOT ?= build/drawn
 OUT ?= build/corpus
-RECIPE ?= $(if $(filter build/drawn,$(ROOT)),sample,face9m)
+RECIPE ?= $(if $(filter build/drawn,$(ROOT)),sample)
 WORKERS ?=
-options = $(if $(SOURCES),--sources '$(SOURCES)') $(if $(WORKERS),--workers $(WORKERS))
+options = $(if $(SOURCES),--sources '$(SOURCES)') $(if $(RECIPE),--recipe $(RECIPE)) $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup corpus pretrain test test-slow check format bench clean
+.PHONY: help setup corpus pretrain finetune test test-slow check format bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -36,7 +36,7 @@ build/drawn/truth.jsonl: $(VENV)/core
 	$(BIN)/facecorpus synth --out build/drawn
 
 corpus: $(VENV)/core $(if $(filter build/drawn,$(ROOT)),build/drawn/truth.jsonl)  ## Build and verify a corpus (ROOT=, SOURCES=, OUT=, RECIPE=, WORKERS=); without ROOT from drawn people
-	$(BIN)/facecorpus build --root '$(ROOT)' --out '$(OUT)' --recipe $(RECIPE) $(options)
+	$(BIN)/facecorpus build --root '$(ROOT)' --out '$(OUT)' $(options)
 	$(if $(filter build/drawn,$(ROOT)),$(BIN)/facecorpus verify '$(OUT)' --truth build/drawn/truth.jsonl)
 
 build/corpus/verified.json:
@@ -45,6 +45,16 @@ build/corpus/verified.json:
 pretrain: $(VENV)/full build/corpus/verified.json  ## Pretrain the tiny model on the drawn corpus, some minutes on a CPU
 	$(BIN)/fautrain pretrain --shards build/corpus --recipe tiny --out build/pretrain
 	$(BIN)/fautrain report build/pretrain
+
+build/pretrain/report.html:
+	$(MAKE) pretrain
+
+build/disfa/verified.json: $(VENV)/core
+	$(BIN)/facecorpus synth --sources disfa --out build/recordings
+	$(BIN)/facecorpus build --sources disfa --root build/recordings --out build/disfa
+
+finetune: $(VENV)/full build/pretrain/report.html build/disfa/verified.json  ## Fine-tune it for action units on a drawn DISFA, some minutes on a CPU
+	$(BIN)/fautrain finetune --dataset disfa --recipe tiny --init build/pretrain --fold 1
 
 check: $(VENV)/full  ## Format check, lint, types, import rules
 	$(BIN)/ruff format --check .
