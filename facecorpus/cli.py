@@ -31,7 +31,13 @@ Sources = Annotated[
         "--sources", help="Comma-separated [NAME=]ADAPTER[:PATH], for example celeba,photos=archive:p.tar."
     ),
 ]
-RecipeName = Annotated[str, typer.Option("--recipe", help="Named recipe; see 'facecorpus recipes'.")]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="Named recipe; see 'facecorpus recipes'. Default: face9m, or au for annotated recordings.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one recipe value: NAME=VALUE, for example align=box."),
@@ -60,7 +66,7 @@ def _prepare(
     sources: str | None,
     root: str,
     out: str,
-    recipe: str,
+    recipe: str | None,
     settings: list[str] | None,
     weights: str | None,
     device: str,
@@ -69,7 +75,8 @@ def _prepare(
     from facecorpus import pipeline, recipes
     from facecorpus.phases import corpus as corpora
 
-    chosen = recipes.override(recipes.recipe(recipe), settings or [])
+    name = pipeline.choose_recipe(recipe, sources, root)
+    chosen = recipes.override(recipes.recipe(name), settings or [])
     named = ",".join(chosen.sources) if sources is None else sources
     corpus = pipeline.prepare(chosen, named, root, out, weights=weights, device=device)
     corpora.settle(corpus, rebuild=rebuild)
@@ -81,7 +88,7 @@ def build(
     out: Out,
     root: Root = ".",
     sources: Sources = None,
-    recipe: RecipeName = "face9m",
+    recipe: RecipeName = None,
     settings: Settings = None,
     workers: Workers = None,
     weights: Weights = None,
@@ -109,7 +116,7 @@ def inventory(
     out: Out,
     root: Root = ".",
     sources: Sources = None,
-    recipe: RecipeName = "face9m",
+    recipe: RecipeName = None,
     settings: Settings = None,
     workers: Workers = None,
     weights: Weights = None,
@@ -183,15 +190,19 @@ def verify(
 
 @app.command()
 def stats(corpus: At, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Show the ledger: what became of every source's inputs, by reason."""
+    """Show the ledger: what became of every source's inputs, by reason; and how kept frames are labelled."""
     from facecorpus.ledger import close
     from facecorpus.phases import inventory as phase
     from facecorpus.phases.verify import read_selection
-    from facecorpus.report import ledger_json, ledger_text
+    from facecorpus.report import labels_json, labels_of, labels_text, ledger_json, ledger_text
 
     opened = _opened(corpus)
     ledgers = close(phase.counts(opened), read_selection(opened))
-    typer.echo(json.dumps(ledger_json(ledgers), indent=1) if as_json else ledger_text(ledgers))
+    labels = labels_of(opened)
+    if as_json:
+        typer.echo(json.dumps({**ledger_json(ledgers), "labels": labels_json(labels)}, indent=1))
+    else:
+        typer.echo(ledger_text(ledgers) + labels_text(labels))
 
 
 @app.command()
@@ -267,17 +278,38 @@ def weights(
 def synth(
     out: Annotated[Path, typer.Option("--out", help="Folder to write the drawn data sets into.")],
     sources: Annotated[
-        str | None, typer.Option("--sources", help="Comma-separated; default: all of them.")
+        str | None,
+        typer.Option(
+            "--sources", help="Comma-separated; default: the picture sets. Recorded: disfa,bp4d,bp4d_plus."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other people.")] = 0,
     preset: Annotated[str, typer.Option("--preset", help="sample (about 1,500 images) or tiny.")] = "sample",
+    dependence: Annotated[
+        str,
+        typer.Option(
+            "--dependence", help="mild or strong: how far a recorded person's AU rates are their own."
+        ),
+    ] = "mild",
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", help="Annotated frames of each recording; default: the preset's."),
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Draw people and write miniature data sets in the real ones' layouts, with a truth file."""
     from facecorpus.synth.datasets import ALL, write_datasets
 
     named = tuple(s.strip() for s in sources.split(",")) if sources else ALL
-    truth = write_datasets(out, sources=named, seed=seed, preset=preset, workers=_cores(workers))
+    truth = write_datasets(
+        out,
+        sources=named,
+        seed=seed,
+        preset=preset,
+        workers=_cores(workers),
+        dependence=dependence,
+        frames=frames,
+    )
     typer.echo(f"drawn data sets in {out}; what must become of each input: {truth}")
 
 

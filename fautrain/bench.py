@@ -74,7 +74,9 @@ def bench(config: RunConfig, seconds: float, original: bool = False) -> str:
 def _as_the_original(trainer: Trainer, take: Callable[[], list[Batch]]) -> Callable[[], object]:
     """A step in the manner of the released code: fp16 with a loss scaler, no compiler, AdamW of many small
     kernels, and the host waiting for every step's loss."""
-    task = PretrainTask(replace(trainer.config, model=replace(trainer.config.model, init=None)))
+    config = trainer.config
+    assert isinstance(config, RunConfig)
+    task = PretrainTask(replace(config, model=replace(config.model, init=None)))
     task.to(trainer.device).train()
     kind = trainer.device.type
     optimizer = torch.optim.AdamW(

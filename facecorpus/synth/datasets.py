@@ -15,10 +15,15 @@ from tqdm import tqdm
 from facecorpus.errors import UserError
 from facecorpus.record import State
 from facecorpus.synth.album import Album, Signature, sign
+from facecorpus.synth.dynamics import DEPENDENCES
+from facecorpus.synth.filming import CAMERAS
 from facecorpus.synth.identity import Identity
 from facecorpus.synth.layouts import Entry, names, write_source
 from facecorpus.synth.picture import edited, edited_points, file_bytes, take
 from facecorpus.synth.plan import ALL, PEOPLE, SIZES, Item, Shot, plan
+from facecorpus.synth.recording_layouts import write_recordings
+from facecorpus.synth.recordings import MIN_FRAMES, plan_recordings
+from facecorpus.synth.studies import RECORDED, STUDIES
 from facecorpus.synth.truth import TRUTH_NAME, TruthRow, read_truth, write_truth
 
 MAX_ATTEMPTS = 60
@@ -112,49 +117,84 @@ def _draw(items: Sequence[Item], seed: int, workers: int) -> list[tuple[bytes, _
 
 
 def write_datasets(
-    root: Path, sources: Sequence[str] = ALL, seed: int = 0, preset: str = "sample", workers: int = 1
+    root: Path,
+    sources: Sequence[str] = ALL,
+    seed: int = 0,
+    preset: str = "sample",
+    workers: int = 1,
+    *,
+    dependence: str = "mild",
+    frames: int | None = None,
+    cameras: Sequence[str] = ("right",),
+    subjects: int | None = None,
 ) -> Path:
     """Draw miniature data sets below `root`, one folder each, and the truth about them.
 
     Args:
         root: created if missing; data sets drawn there earlier are replaced.
-        sources: which of `plan.ALL`.
+        sources: which of `plan.ALL` and of `studies.RECORDED`.
         seed: who is drawn and everything else; equal arguments give equal bytes, for any number of workers.
-        preset: "sample" (about 1,500 inputs) or "tiny" (about 60).
+        preset: "sample" (about 1,500 pictures, and recordings of 6 to 80 frames) or "tiny" (about 60, and
+            recordings of 4 to 12 frames).
         workers: processes that draw.
+        dependence: "mild" or "strong": how much a recorded person's action units depend on who it is.
+        frames: annotated frames of each recording, instead of the preset's.
+        cameras: of DISFA: "right", "left" or both.
+        subjects: record only the first so many of each data set.
 
     Returns:
         Path of the truth file, `ROOT/truth.jsonl`.
 
     Raises:
-        UserError: an unknown source or preset, or a folder of that name that was not drawn by this function.
+        UserError: an unknown source or preset or another value out of range, or a folder of that name that
+            was not drawn by this function.
     """
     _check(root, sources, preset)
-    items = plan(sources, seed, preset)
-    drawn = _draw(items, seed, workers)
+    _check_recordings(dependence, frames, cameras)
+    recordings = [
+        recording
+        for name in RECORDED
+        if name in sources
+        for recording in plan_recordings(
+            STUDIES[name], seed, dependence, frames or STUDIES[name].frames[preset], subjects
+        )
+    ]
+    pictured = [name for name in ALL if name in sources]
     part = root / ".synth-part"
     shutil.rmtree(part, ignore_errors=True)
-    rows: list[TruthRow] = []
-    for source in [name for name in ALL if name in sources]:
-        chosen = [k for k, item in enumerate(items) if item.source == source]
-        entries = _entries(source, [items[k] for k in chosen], [drawn[k] for k in chosen], seed, preset)
-        (part / source).mkdir(parents=True)
-        write_source(source, part / source, entries)
-        rows += [_truth(entry, drawn[k][1]) for entry, k in zip(entries, chosen, strict=True)]
+    rows = _write_pictures(part, pictured, seed, preset, workers) if pictured else []
+    if recordings:
+        rows += write_recordings(part, recordings, seed, workers, cameras)
     if (root / TRUTH_NAME).exists():
         for name in {row.source for row in read_truth(root)}:
             shutil.rmtree(root / name, ignore_errors=True)
-    for source in {item.source for item in items}:
+    for source in {row.source for row in rows}:
         (part / source).rename(root / source)
     shutil.rmtree(part)
     return write_truth(root, rows)
 
 
+def _write_pictures(
+    part: Path, sources: Sequence[str], seed: int, preset: str, workers: int
+) -> list[TruthRow]:
+    items = plan(sources, seed, preset)
+    drawn = _draw(items, seed, workers)
+    rows: list[TruthRow] = []
+    for source in sources:
+        chosen = [k for k, item in enumerate(items) if item.source == source]
+        entries = _entries(source, [items[k] for k in chosen], [drawn[k] for k in chosen], seed, preset)
+        (part / source).mkdir(parents=True)
+        write_source(source, part / source, entries)
+        rows += [_truth(entry, drawn[k][1]) for entry, k in zip(entries, chosen, strict=True)]
+    return rows
+
+
 def _check(root: Path, sources: Sequence[str], preset: str) -> None:
-    unknown = sorted(set(sources) - set(ALL))
+    known = (*ALL, *RECORDED)
+    unknown = sorted(set(sources) - set(known))
     if unknown or not sources:
         raise UserError(
-            f"sources {', '.join(unknown) or '(none)'} cannot be drawn; choose from {', '.join(ALL)}."
+            f"sources {', '.join(unknown) or '(none)'} cannot be drawn; choose from {', '.join(known)}."
         )
     if preset not in SIZES:
         raise UserError(f"preset {preset!r} does not exist; choose from {', '.join(SIZES)}.")
@@ -165,6 +205,15 @@ def _check(root: Path, sources: Sequence[str], preset: str) -> None:
             raise UserError(
                 f"{root / source} exists and was not drawn; give another root so that it stays as it is."
             )
+
+
+def _check_recordings(dependence: str, frames: int | None, cameras: Sequence[str]) -> None:
+    if dependence not in DEPENDENCES:
+        raise UserError(f"dependence {dependence!r} does not exist; choose from {', '.join(DEPENDENCES)}.")
+    if frames is not None and frames < MIN_FRAMES:
+        raise UserError(f"frames is {frames}; recordings have at least {MIN_FRAMES} frames.")
+    if not cameras or set(cameras) - set(CAMERAS):
+        raise UserError(f"cameras is {', '.join(cameras) or 'empty'}; choose from {', '.join(CAMERAS)}.")
 
 
 def _entries(

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from facecorpus.errors import UserError
 from facecorpus.record import State
+from facecorpus.sources.source import TRUTH
 
-TRUTH_NAME = "truth.jsonl"
+TRUTH_NAME = TRUTH
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,11 @@ def read_run(folder: Path) -> Run:
         config = from_plain(plain)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    if not isinstance(config, RunConfig):
+        raise UserError(
+            f"{folder} is one fold of a fine-tuning run, whose page is report.html in its --out; "
+            "'fautrain evaluate' writes it again"
+        )
     return Run(
         name=folder.resolve().name,
         config=config,
