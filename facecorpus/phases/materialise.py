@@ -36,7 +36,7 @@ def plan(corpus: Corpus) -> list[Unit]:
     with storage.open_read(storage.join(corpus.out, select.PLACEMENT)) as file:
         placed = pq.ParquetFile(file)
         for number in range(placed.num_row_groups if placed.metadata.num_rows else 0):
-            table = placed.read_row_group(number)
+            table = placed.read_row_group(number, use_threads=False)
             code = units.digest(
                 schema.VERSION, corpus.recipe.name, corpus.recipe.sidecar_json, table_digest(table)
             )
@@ -48,7 +48,7 @@ def plan(corpus: Corpus) -> list[Unit]:
 def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     """Write one shard with its manifest and index."""
     with storage.open_read(storage.join(corpus.out, select.PLACEMENT)) as file:
-        table = pq.ParquetFile(file).read_row_group(unit.spec["number"])
+        table = pq.ParquetFile(file).read_row_group(unit.spec["number"], use_threads=False)
     crops = _crops(corpus, table)
     placed: list[shards.Placed] = []
     index = b""

@@ -118,7 +118,7 @@ def _read(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.
     tables: list[pa.Table] = []
     for part in parts:
         with storage.open_read(storage.join(corpus.out, score.rows_path(part))) as file:
-            tables.append(pq.read_table(file))
+            tables.append(pq.ParquetFile(file).read(use_threads=False))
     lengths = [len(table) for table in tables]
     names = pa.array(np.repeat(np.array(parts, dtype=object), lengths), pa.string())
     rows = pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]), pa.int32())

@@ -115,7 +115,7 @@ def check_ledger(corpus: Corpus, keys: list[str]) -> tuple[list[str], dict[str, 
     listed: set[str] = set()
     for spec in corpus.sources:
         with storage.open_read(storage.join(corpus.out, inventory.path(spec.name))) as file:
-            listed.update(pq.read_table(file, columns=["id"])["id"].to_pylist())
+            listed.update(pq.ParquetFile(file).read(["id"], use_threads=False)["id"].to_pylist())
     ids, faces = selection["id"].to_pylist(), selection["face_index"].to_pylist()
     decided = {ledger.input_id(i) if face > 0 else i for i, face in zip(ids, faces, strict=True)}
     if len(set(ids)) != len(ids):

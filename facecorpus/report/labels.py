@@ -77,7 +77,9 @@ def labels_of(corpus: Corpus) -> list[SourceLabels]:
     if not storage.exists(url):
         return []
     with storage.open_read(url) as file:
-        for batch in pq.ParquetFile(file).iter_batches(columns=["source", "identity", "labels"]):
+        for batch in pq.ParquetFile(file).iter_batches(
+            columns=["source", "identity", "labels"], use_threads=False
+        ):
             for source, person, label, level, count in _counted(batch):
                 entry = found.setdefault(source, SourceLabels(source))
                 if label is None:

@@ -66,7 +66,7 @@ def measure(corpus: Corpus, units: Mapping[str, int]) -> Measures:
         if not storage.exists(url):
             continue
         with storage.open_read(url) as file:
-            table = pq.ParquetFile(file).read(columns=list(_READ))
+            table = pq.ParquetFile(file).read(columns=list(_READ), use_threads=False)
         kinds.append(fates[unit][: len(table)])
         for name in _READ:
             columns[name].append(pc.fill_null(table[name].cast(pa.float64()), np.nan).to_numpy())

@@ -48,7 +48,7 @@ def read_records(corpus: Corpus, rows: Iterable[Row]) -> dict[str, Record]:
         if not storage.exists(url):
             continue
         with storage.open_read(url) as file:
-            table = pq.read_table(file).take(pa.array([row.row for row in wanted]))
+            table = pq.ParquetFile(file).read(use_threads=False).take(pa.array([row.row for row in wanted]))
         for row, record in zip(wanted, from_table(table), strict=True):
             found[row.id] = decided(record, row)
     return found

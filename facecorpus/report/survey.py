@@ -103,7 +103,9 @@ def batches(corpus: Corpus, columns: Collection[str], rows: int = BATCH_ROWS) ->
     if not storage.exists(url):
         raise UserError(f"{corpus.out} has no {select.SELECTION}; run 'facecorpus select' or 'build' first")
     with storage.open_read(url) as file:
-        for batch in pq.ParquetFile(file, buffer_size=1 << 20).iter_batches(rows, columns=list(columns)):
+        for batch in pq.ParquetFile(file, buffer_size=1 << 20).iter_batches(
+            rows, columns=list(columns), use_threads=False
+        ):
             yield pa.Table.from_batches([batch])
 
 

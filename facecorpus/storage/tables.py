@@ -42,7 +42,8 @@ def read_table(url: str, columns: Sequence[str] | None = None) -> pa.Table:
     """
     with open_read(url) as stream:
         try:
-            return pq.ParquetFile(stream).read(columns=list(columns) if columns is not None else None)
+            names = list(columns) if columns is not None else None
+            return pq.ParquetFile(stream).read(names, use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(
                 f"{url} is not a whole Parquet file ({error}); remove it and run again"

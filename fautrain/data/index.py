@@ -150,7 +150,7 @@ def _from_manifest(shard: Shard) -> ShardIndex | None:
             # Others write a Parquet file beside their shards too, with other columns.
             if not set(_COLUMNS) <= set(manifest.schema_arrow.names):
                 return None
-            table = manifest.read(_COLUMNS)
+            table = manifest.read(_COLUMNS, use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"the manifest {path} cannot be read ({error}); rebuild the corpus") from error
     return ShardIndex(*_arrays(table, _COLUMNS))

@@ -106,7 +106,7 @@ def _read_manifests(corpus: Corpus, benchmark: Benchmark) -> pa.Table:
             schema = manifest.schema_arrow
             if not {*_COLUMNS} <= {*schema.names} or not pa.types.is_map(schema.field("labels").type):
                 raise _unlabelled(shard.name, benchmark)
-            table = manifest.read(_COLUMNS)
+            table = manifest.read(_COLUMNS, use_threads=False)
         if table.column("key").to_pylist() != [key.decode() for key in index.keys.tolist()]:
             raise UserError(f"the manifest {path} does not list the samples of its shard; rebuild the corpus")
         tables.append(table)

@@ -124,7 +124,7 @@ def _corpus_table(fs: Any, folder: str) -> dict[str, Shard]:
         if not fs.exists(path):
             continue
         with fs.open(path, "rb") as file:
-            table = pq.read_table(file)
+            table = pq.ParquetFile(file).read(use_threads=False)
         if set(schema.SHARDS.names) <= set(table.column_names):
             return {
                 row["shard"]: Shard(
