@@ -1,7 +1,7 @@
 """The disk contract: what a built corpus looks like to whoever reads it. `fautrain` imports nothing else from
 here.
 
-    OUT/corpus.json                      recipe, sources (which of them are drawn), detector and library versions
+    OUT/corpus.json                      recipe, sources (and which are drawn), detector, versions
     OUT/inventory/SOURCE.parquet         INVENTORY: every input exactly once
     OUT/scores/SOURCE/part-00000.parquet SCORES: one row per input (or per face), kept or not, with the reason
     OUT/staged/SOURCE/part-00000.crops   the encoded crops of that part, end to end

@@ -32,7 +32,6 @@ from fautrain.optim import effective_lr, lr_at, make_adamw, set_lr
 from fautrain.runlog import RunLog
 from fautrain.tasks.base import Task
 
-
 Kind = TypeVar("Kind", bound=np.generic)
 
 

@@ -25,7 +25,6 @@ from facecorpus.sources.archives import (
 )
 from facecorpus.sources.facts import facts
 
-
 TRUTH = "truth.jsonl"
 """File that `facecorpus synth` leaves beside the data sets that it draws."""
 
