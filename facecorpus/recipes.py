@@ -290,7 +290,7 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, name)
     if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
+        if value in (None, "none") and type(None) in arguments:
             return None
         return _convert(next(a for a in arguments if a is not type(None)), value, name)
     if origin is Literal:
