@@ -243,7 +243,7 @@ def test_units_rise_and_fall_and_go_together() -> None:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], course >= 1.5, [0]])))
         lengths += list(np.diff(edges)[::2])
         apexes += [course[a:b].max() for a, b in edges.reshape(-1, 2)]
-    assert np.quantile(lengths, 0.2) <= 4 and np.quantile(lengths, 0.8) >= 7
+    assert np.quantile(lengths, 0.2) <= 2 and np.quantile(lengths, 0.9) >= 7
     assert np.mean(np.array(apexes) >= 3) > 0.7 and np.std(apexes) > 0.4
     both = np.corrcoef(courses.reshape(-1, len(UNITS)).T[[AT[u] for u in (1, 2, 6, 12, 15)]])
     assert both[0, 1] > 0.4 and both[2, 3] > 0.4 and both[3, 4] < 0

@@ -57,11 +57,11 @@ class Point:
 
 
 def cpu_grid() -> list[Point]:
-    """What matters most: lambda with two seeds, then the heads and the other loss with one."""
-    lambdas = [Point(s, seed=seed) for seed in (0, 1) for s in (0.0, 2.0, RELEASED, 1.0, 0.02)]
-    heads = [Point(2.0, layers=2), Point(2.0, layers=3)]
-    losses = [Point(2.0 / SUBJECTS, CE), Point(RELEASED / SUBJECTS, CE), Point(RELEASED, CE)]
-    return lambdas[:5] + heads + losses + lambdas[5:]
+    """What matters most first: the contrast twice, then the losses, the heads, more of lambda."""
+    contrast = [Point(strength, seed=seed) for seed in (0, 1) for strength in (0.0, RELEASED)]
+    losses = [Point(HEADS_AT), Point(RELEASED / SUBJECTS, CE), Point(RELEASED, CE)]
+    heads = [Point(HEADS_AT, layers=2), Point(HEADS_AT, layers=3)]
+    return contrast + losses + heads + [Point(0.02), Point(1.0), Point(HEADS_AT, seed=1)]
 
 
 def gpu_grid() -> list[Point]:
@@ -86,7 +86,7 @@ class Setting:
 
 
 SETTINGS = {
-    "cpu": Setting(cpu_grid(), "tiny", 12, 2),
+    "cpu": Setting(cpu_grid(), "tiny", 10, 2),
     "gpu": Setting(gpu_grid(), "fmae-iat", 20, 1),
 }
 
@@ -116,9 +116,11 @@ def main() -> None:
         _probe(point, runs / point.name, setting.jobs > 1)
         print(f"done: {point.name}", flush=True)
 
-    with ThreadPoolExecutor(setting.jobs) as pool:
-        list(pool.map(run, setting.grid))
-    outcomes = [_outcome(point, runs / point.name) for point in setting.grid]
+    if not options.tables:
+        with ThreadPoolExecutor(setting.jobs) as pool:
+            list(pool.map(run, setting.grid))
+    finished = [point for point in setting.grid if (runs / point.name / "probe" / "probe.json").exists()]
+    outcomes = [_outcome(point, runs / point.name) for point in finished]
     tables = "\n\n".join([_table_lambda(outcomes), _table_heads(outcomes), _table_losses(outcomes)])
     (out / "tables.md").write_text(tables + "\n", "utf-8")
     _figures(outcomes, runs, out, shards)
@@ -133,6 +135,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=80, help="frames per drawn subject")
     parser.add_argument("--init", default="build/pretrain", help="pretrained weights")
     parser.add_argument("--epochs", type=int, help="default: the setting's")
+    parser.add_argument("--tables", action="store_true", help="run nothing; show the points that are done")
     return parser.parse_args()
 
 
@@ -156,13 +159,15 @@ def _finetune(
         "data.validation": 0,  # as published: all training subjects train, the test fold chooses
         "train.epochs": epochs,
         "train.keep": epochs,
+        "optim.lr": 2e-3,
+        "optim.layer_decay": 0.65,
     }
     if one_core:
         values["data.workers"] = 0
     sets = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
     what = ["finetune", "--dataset", "disfa", "--shards", shards, "--recipe", recipe, "--init", init]
     which = ["--fold", str(FOLD), "--seeds", str(point.seed), "--out", str(out)]
-    _call([sys.executable, "-m", "fautrain", *what, *which, *sets], out.with_suffix(".log"), one_core)
+    _call([sys.executable, "-m", "fautrain", *what, *which, *sets], out.parent / f"{out.name}.log", one_core)
 
 
 def _probe(point: Point, out: Path, one_core: bool) -> None:
@@ -182,13 +187,13 @@ def _probe(point: Point, out: Path, one_core: bool) -> None:
             str(out / "probe"),
             *every,
         ],
-        out.with_suffix(".log"),
+        out.parent / f"{out.name}.log",
         one_core,
     )
 
 
 def _in_curves(point: Point) -> bool:
-    return point in (Point(0.0), Point(RELEASED), Point(2.0))
+    return point in (Point(0.0), Point(RELEASED), Point(HEADS_AT))
 
 
 def _call(command: list[str], log: Path | None = None, one_core: bool = False) -> None:
