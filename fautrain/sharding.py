@@ -46,14 +46,17 @@ def shard(
 ) -> nn.Module:
     """Split the parameters of `task` in place and point `optimizer` at the parts; returns what to call.
 
-    `task.picture` gathers the weights as a forward pass does: from here on all ranks call it, or none.
+    `task.picture`, and `task.probabilities` where there is one, gather the weights as a forward pass does:
+    from here on all ranks call them, or none.
     `compiled` compiles the blocks one by one, inside of what gathers their weights.
     """
     if compiled:
         for block in (module for module in task.modules() if isinstance(module, Block)):
             block.forward = torch.compile(block.forward)
     sharded = cast(nn.Module, accelerator.prepare(task, optimizer)[0])
-    register_fsdp_forward_method(sharded, "picture")
+    for name in ("picture", "probabilities"):
+        if hasattr(task, name):
+            register_fsdp_forward_method(sharded, name)
     return sharded
 
 

@@ -71,7 +71,11 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_signals() -> Generator[Stop]:
-    """Catch SIGTERM and SIGINT for the time of a run."""
+    """Catch SIGTERM and SIGINT for the time of a run, or of several: within another such time it is that."""
+    outer = signal.getsignal(signal.SIGTERM)
+    if isinstance(outer, Stop):
+        yield outer
+        return
     stop = Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import tomllib
 from collections import Counter
+from importlib.resources import files
 from pathlib import Path
 
 import cv2
@@ -20,7 +22,7 @@ from facecorpus.synth.recordings import Recording, levels, plan_recordings
 from facecorpus.synth.studies import RECORDED, STUDIES
 from facecorpus.synth.truth import TruthRow, read_truth
 
-SUBJECTS, FRAMES = 3, 6
+SUBJECTS, FRAMES = 3, 4
 DISFA_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 BP4D_UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 BP4D_PLUS_COLUMNS = (1, 2, 3, 5, 6, 8, 10, 12, 13, 15, 20, 21)
@@ -87,10 +89,10 @@ def test_disfa_is_laid_out_as_published(root: Path) -> None:
     ]
     for recording in planned("disfa"):
         subject = recording.subject
-        files = folder / "ActionUnit_Labels" / subject
-        assert {p.name for p in files.iterdir()} == {f"{subject}_au{unit}.txt" for unit in DISFA_UNITS}
+        coded = folder / "ActionUnit_Labels" / subject
+        assert {p.name for p in coded.iterdir()} == {f"{subject}_au{unit}.txt" for unit in DISFA_UNITS}
         for unit in DISFA_UNITS:
-            body = table(files / f"{subject}_au{unit}.txt")
+            body = table(coded / f"{subject}_au{unit}.txt")
             assert body == [[k + 1, level] for k, level in enumerate(levels(recording, unit))]
             assert all(0 <= level <= 5 for _, level in body)
         right = video(folder / "Video_RightCamera" / f"RightVideo{subject}_comp.avi")
@@ -120,7 +122,7 @@ def test_bp4d_is_laid_out_as_published(root: Path) -> None:
                 assert level == 9 or (level == shown and row[unit] == (level >= 1))
                 unknown += level == 9
         pictures = sorted((folder / "Sequences" / recording.subject / recording.task).iterdir())
-        frames = [cv2.imread(str(path))[..., ::-1] for path in pictures]
+        frames = [np.asarray(cv2.imread(str(path)))[..., ::-1] for path in pictures]
         assert [int(p.stem) for p in pictures] == [recording.first + at for at in recording.recorded]
         assert len({len(p.stem) for p in pictures}) == 1
         starts.add(recording.first)
@@ -219,17 +221,21 @@ def test_rates_differ_by_subject_as_asked(study: str) -> None:
     assert np.delete(mild, shown, axis=1).max(initial=0) == 0
 
 
+@pytest.mark.parametrize("study", RECORDED)
 @pytest.mark.parametrize("dependence", ["mild", "strong"])
-def test_every_part_of_disfas_split_shows_every_unit(dependence: str) -> None:
-    names, there = shares("disfa", dependence)
-    for fold in STUDIES["disfa"].groups:
+def test_published_folds_test_and_train_on_every_unit(study: str, dependence: str) -> None:
+    names, there = shares(study, dependence)
+    benchmark = tomllib.loads((files("manifests") / f"{study}.toml").read_text())
+    assert sorted(benchmark["subjects"]) == sorted(names)
+    units = [AT[unit] for unit in benchmark["aus"]]
+    for fold in benchmark["folds"]:
         inside = np.isin(names, fold)
-        assert len(fold) == inside.sum() == 9
-        for unit in DISFA_UNITS:
-            column = there[:, AT[unit]]
-            assert column[inside].mean() > 0.4 * STUDIES["disfa"].rates[unit]
-    benchmark = there[:, [AT[unit] for unit in (1, 2, 4, 6, 9, 12, 25, 26)]].mean(axis=0)
-    assert benchmark.min() > 0.15 and benchmark.max() < 0.4
+        assert 0 < inside.sum() == len(fold)
+        assert there[inside][:, units].mean(axis=0).min() > 0.05
+        assert there[~inside][:, units].mean(axis=0).min() > 0.05
+    if study == "disfa":
+        common = there[:, units].mean(axis=0)
+        assert common.min() > 0.15 and common.max() < 0.4
 
 
 def test_units_rise_and_fall_and_go_together() -> None:
@@ -246,7 +252,7 @@ def test_units_rise_and_fall_and_go_together() -> None:
     assert np.quantile(lengths, 0.2) <= 2 and np.quantile(lengths, 0.9) >= 7
     assert np.mean(np.array(apexes) >= 3) > 0.7 and np.std(apexes) > 0.4
     both = np.corrcoef(courses.reshape(-1, len(UNITS)).T[[AT[u] for u in (1, 2, 6, 12, 15)]])
-    assert both[0, 1] > 0.4 and both[2, 3] > 0.4 and both[3, 4] < 0
+    assert both[0, 1] > 0.3 and both[2, 3] > 0.3 and both[3, 4] < 0
     dropped = courses[..., AT[26]] >= 1.5
     assert courses[..., AT[25]][dropped].min() >= 1.5  # a dropped jaw parts the lips
 

@@ -29,7 +29,7 @@ from fautrain.runs.folder import choose, refuse_changes
 from fautrain.runs.predictions import Predictions
 from fautrain.runs.training import begin, train
 from fautrain.tasks.au import ActionUnitTask
-from fautrain.trainer import Accelerator, Trainer, make_accelerator
+from fautrain.trainer import Accelerator, Trainer, make_accelerator, stop_signals
 
 DONE = "fold.json"
 """Written last into a fold's folder: its result."""
@@ -70,9 +70,11 @@ def finetune(
     if accelerator.is_main_process:
         for run in runs:
             _check_folder(run, fold_folder(out, run.seed, run.data.fold), resume)
-    for run, parts in zip(runs, splits, strict=True):
-        if not _fold(run, parts, labels, fold_folder(out, run.seed, run.data.fold), resume, accelerator):
-            return False
+    with stop_signals():  # a signal at the end of one fold must not be forgotten in the next
+        for run, parts in zip(runs, splits, strict=True):
+            where = fold_folder(out, run.seed, run.data.fold)
+            if not _fold(run, parts, labels, where, resume, accelerator):
+                return False
     if accelerator.is_main_process:
         write_tables(out, bench, [read_fold(fold_folder(out, r.seed, r.data.fold) / DONE) for r in runs])
         print(f"{(out / TABLE).read_text('utf-8')}\nreport: {out / PAGE}", flush=True)
