@@ -205,7 +205,7 @@ def _call(command: list[str], log: Path | None = None, one_core: bool = False) -
     with log.open("a") as file:
         done = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
-        sys.exit(f"{' '.join(command)} failed; see {log}")
+        raise RuntimeError(f"{' '.join(command)} failed; see {log}")
 
 
 def _outcome(point: Point, out: Path) -> Outcome:
