@@ -244,6 +244,29 @@ def test_asides_of_the_dead_are_cleaned(tmp_path: Path) -> None:
     assert (tmp_path / "a/living").read_bytes() == b"x" * 100
 
 
+def test_asides_of_the_dead_are_cleaned_before_anybody_buries_them(tmp_path: Path) -> None:
+    """A killed process stays in /proc until its parent asks for its exit status."""
+    script = textwrap.dedent(
+        f"""
+        import os, signal
+        from facecorpus import storage
+
+        def write(stream):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        storage.publish({str(tmp_path / "cut")!r}, write)
+        """
+    )
+    dead = subprocess.Popen([sys.executable, "-c", script])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet waited for
+    try:
+        assert Path(f"/proc/{dead.pid}").exists()
+        (removed,) = storage.clean_asides(str(tmp_path))
+        assert str(dead.pid) in removed
+    finally:
+        dead.wait()
+
+
 def test_clean_asides_of_nothing() -> None:
     assert storage.clean_asides("memory://none") == []
     assert storage.clean_asides("/no/such/folder") == []

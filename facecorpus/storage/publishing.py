@@ -181,8 +181,18 @@ def clean_asides(url: str) -> list[str]:
 
 def _is_left_over(path: Path, machine: str, pid: int) -> bool:
     if machine == _machine():
-        return not Path(f"/proc/{pid}").exists()
+        return not _runs(pid)
     try:
         return time.time() - path.stat().st_mtime > STALE_SECONDS
     except FileNotFoundError:  # its writer has just finished
         return False
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs. One that has ended stays in /proc until somebody asks for its exit status, which
+    the first process of a container may be slow to do or never does."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"  # the name before may hold anything
