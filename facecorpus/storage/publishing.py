@@ -189,8 +189,11 @@ def _is_left_over(path: Path, machine: str, pid: int) -> bool:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process runs. One that has ended stays in /proc until somebody asks for its exit status, which
-    the first process of a container may be slow to do or never does."""
+    """Whether a process runs.
+
+    One that has ended stays in /proc until somebody asks for its exit status, which the first process of a
+    container may be slow to do or never does.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
