@@ -243,6 +243,7 @@ _HEADS = (
     "AUC last",
     "id. frames, published probe",
     "id. frames, logistic",
+    "id. time, published probe",
     "id. time, logistic",
 )
 
@@ -258,6 +259,7 @@ def _cells(group: list[Outcome]) -> list[str]:
         _percent(areas),
         _percent([p.frames.published.best.value for p in probes]),
         _percent([p.frames.logistic.accuracy.value for p in probes]),
+        _percent([p.videos.published.best.value for p in probes]),
         _percent([p.videos.logistic.accuracy.value for p in probes]),
     ]
 
