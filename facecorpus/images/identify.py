@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from facecorpus.images.picture import ImageError
 from facecorpus.record import Reason
+from facecorpus.signature import HEAD_BYTES, sniff
 
 IMAGE_EXTENSIONS = frozenset(
     (
@@ -38,28 +39,6 @@ _UNDECODABLE = (
     (b"\0\0\x01\0", "a Windows icon"),
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_VIDEOS = (
-    (b"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
-    (b"\0\0\x01\xba", "an MPEG video"),
-    (b"\0\0\x01\xb3", "an MPEG video"),
-    (b"FLV\x01", "a Flash video"),
-    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a Windows Media video"),
-)
-_QUICKTIME_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-_OTHER = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file it stands for"),
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "gzip-compressed data"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"BZh", "bzip2-compressed data"),
-    (b"\xfd7zXZ", "xz-compressed data"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"PAR1", "a Parquet file"),
-    (b"%!PS", "a PostScript document"),
-)
 
 
 def claims_image(name: str) -> bool:
@@ -93,41 +72,18 @@ def _not_a_picture(data: bytes, name: str) -> ImageError:
             return _undecodable(seems)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         return _undecodable("a HEIC picture")
-    if head[4:8] == b"ftyp" or head[4:8] in _QUICKTIME_ATOMS:
-        return ImageError(Reason.NOT_AN_IMAGE, "the bytes are an MP4 or QuickTime video")
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return ImageError(Reason.NOT_AN_IMAGE, "the bytes are an AVI video")
-    for start, seems in _VIDEOS:
-        if head.startswith(start):
-            return ImageError(Reason.NOT_AN_IMAGE, f"the bytes are {seems}")
-    if claims_image(name):
+    found = sniff(data[:HEAD_BYTES])
+    if found is None:
+        seems = "no known kind of picture"
+    else:
+        seems = f"{found.says}; {found.remedy}" if found.stands_in and found.remedy else found.says
+    if claims_image(name) and "video" not in seems:
         extension = PurePosixPath(name).suffix
-        return ImageError(Reason.CORRUPT, f"the name ends in {extension} but the bytes are {_seems(data)}")
-    return ImageError(Reason.NOT_AN_IMAGE, f"the bytes are {_seems(data)}")
+        return ImageError(Reason.CORRUPT, f"the name ends in {extension} but the bytes are {seems}")
+    return ImageError(Reason.NOT_AN_IMAGE, f"the bytes are {seems}")
 
 
 def _undecodable(seems: str) -> ImageError:
     return ImageError(
         Reason.CORRUPT, f"the bytes are {seems}, which no codec here decodes; convert it to JPEG or PNG"
     )
-
-
-def _seems(data: bytes) -> str:
-    """A guess in words at bytes that are no picture."""
-    for start, seems in _OTHER:
-        if data.startswith(start):
-            return seems
-    text = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html")) or (text.startswith(b"<") and b"<html" in text):
-        return "an HTML page"
-    if text.startswith((b"<?xml", b"<svg", b"<")) and b"<svg" in text:
-        return "an SVG drawing"
-    if text.startswith((b"<?xml", b"<error")):
-        return "an XML document"
-    if text.startswith((b"{", b"[")):
-        return "JSON text"
-    if not data[:4096].strip(b"\0"):
-        return "a run of zero bytes"
-    if not data[:1024].translate(None, bytes(range(32, 256)) + b"\t\n\r\f"):
-        return "text"
-    return "no known kind of picture"
