@@ -63,10 +63,10 @@ check: $(VENV)/full  ## Format check, lint, types, import rules
 	$(BIN)/lint-imports
 
 test: check  ## Run the checks and the tests
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not slow'
 
 test-slow: $(VENV)/full  ## Run the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m slow
 
 format: $(VENV)/full  ## Format the code
 	$(BIN)/ruff format .

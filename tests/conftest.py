@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One test a core: threads of NumPy and torch beside that only get in each other's way.
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
+
 SOURCES = "celeba,vggface2,casia_webface,casia_webface_rec=casia_webface:casia_webface_rec,folder"
 SMALL_UNITS = ("--set", "inputs_per_unit=12", "--set", "samples_per_shard=10")
 """Many units and shards even for a tiny set, so that a kill finds something half-done."""
