@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from recorded import number_of, numbered, write_video
 
 from facecorpus.record import Reason
 from facecorpus.sources.archives import InputError, Member, VideoContainer
-from facecorpus.sources.archives.video import whole_frames
+from facecorpus.sources.archives.packets import Packets, avi_chunks
 
 FRAMES = 60
 KINDS = ["v.avi:MJPG", "v.avi:XVID", "v.mp4:mp4v"]
@@ -122,19 +123,108 @@ def test_an_mp4_whose_table_was_lost_is_no_video(tmp_path: Path) -> None:
 
 
 def test_a_whole_file_is_read_to_its_end(tmp_path: Path) -> None:
-    """The guard against damage must not see any where there is none: no limit, with or without padding."""
+    """The guard against damage must not see any where there is none, with or without padding."""
     path = video(tmp_path, "v.avi:MJPG", 12)
-    assert whole_frames(str(path)) > 1 << 60
+    sizes, whole = avi_chunks(str(path)) or ([], False)
+    assert whole and len(sizes) == 12
     data = path.read_bytes()
-    start = data.index(b"00dc", data.index(b"movi"))
-    size = int.from_bytes(data[start + 4 : start + 8], "little")
-    chunk = data[start : start + 8 + size]
+    start, chunk = chunk_of(data, 1)
+    size = len(chunk) - 8
     odd = chunk[:4] + (size + 1 - size % 2).to_bytes(4, "little") + chunk[8:] + b"\0" * (1 - size % 2)
     unpadded = tmp_path / "unpadded.avi"
     unpadded.write_bytes(data[:start] + odd * 3)
-    assert whole_frames(str(unpadded)) > 1 << 60
+    assert avi_chunks(str(unpadded)) == ([size + 1 - size % 2] * 3, True)
     unpadded.write_bytes(data[:start] + odd * 3 + b"!!!!!!!!!!!!")
-    assert whole_frames(str(unpadded)) == 3
+    assert avi_chunks(str(unpadded)) == ([size + 1 - size % 2] * 3, False)
+    assert avi_chunks(str(video(tmp_path, "v.mp4:mp4v", 2))) is None
+
+
+def chunk_of(data: bytes, number: int) -> tuple[int, bytes]:
+    """Where the chunk of a frame begins in an AVI file, and the chunk without its padding."""
+    start = data.index(b"movi") + 4
+    for _ in range(number):
+        start = data.index(b"00dc", start)
+        end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
+        before, start = start, end
+    return before, data[before:end]
+
+
+def drop(path: Path, numbers: Sequence[int], index: bool = True) -> None:
+    """Put an empty chunk in the place of frames, as recorders do that cannot keep up."""
+    data = path.read_bytes()
+    end = data.rindex(b"idx1")
+    entries = bytearray(data[end:])
+    for number in sorted(numbers, reverse=True):
+        start, chunk = chunk_of(data[:end], number)
+        padded = len(chunk) + len(chunk) % 2
+        # what follows stays where it is, behind a chunk that means nothing
+        filler = b"JUNK" + (padded - 16).to_bytes(4, "little") + bytes(padded - 16)
+        data = data[:start] + b"00dc\0\0\0\0" + filler + data[start + padded :]
+        entries[8 + 16 * number - 4 : 8 + 16 * number] = bytes(4)
+    path.write_bytes(data[:end] + (bytes(entries) if index else b""))
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["indexed", "without an index"])
+@pytest.mark.parametrize("dropped", [[5], [2, 3, 9], [8, 12]])
+def test_frames_behind_a_dropped_one_keep_their_numbers(
+    dropped: list[int], index: bool, tmp_path: Path
+) -> None:
+    path = video(tmp_path, "v.avi:MJPG", 12)
+    drop(path, dropped, index)
+    with VideoContainer(str(path)) as container:
+        assert (container.packets.frames, len(container.packets.numbers)) == (12, 12 - len(dropped))
+        assert len(list(container.members())) == 12
+        for number in (*range(1, 13), *reversed(range(1, 13))):
+            if number not in dropped:
+                assert shown(container, number) == number
+                continue
+            words = "dropped when" if number < 12 else "breaks off after frame 11 of 12"
+            with pytest.raises(InputError, match=f"no frame {number}: .*{words}") as told:
+                shown(container, number)
+            assert told.value.reason == Reason.MISSING_FRAME
+
+
+def test_decoded_frames_are_told_by_their_times() -> None:
+    """The container has six frames, and the fourth gives no picture."""
+    times = [0.0, 40.0, 80.0, 120.0, 160.0, 200.0]
+    lost = [*times[:3], *times[4:]]
+    in_order = Packets(range(1, 7), times, 6, 6, shown=True)
+    assert in_order.survey(lost) == ([1, 2, 3, 5, 6], True)
+    assert in_order.survey(times[2:]) == ([3, 4, 5, 6], True)
+    avi = Packets(range(1, 7), times, 6, 6, shown=False)
+    assert avi.survey(lost) == ([1, 2, 3, 5, 6], True)
+    assert avi.survey([40.0, *times[2:], 0.0]) == (range(1, 7), True), "decoded late, but all of them"
+    assert avi.survey([40.0, *times[2:]]) == (range(0), False), "late, or without the first?"
+    assert avi.survey([0.0, 40.0, 120.0, 160.0, 0.0]) == (range(1, 3), False), "late from the third on"
+    timeless = Packets(range(1, 7), (), 6, 6, shown=True)
+    assert timeless.survey([0.0] * 6) == (range(1, 7), True)
+    assert timeless.survey([0.0] * 5) == (range(0), False)
+    broken = Packets([1, 2, 4], times[:3], 6, 5, shown=False)
+    assert broken.survey([0.0, 80.0, 160.0]) == ([1, 4], True), "what is behind the damage does not count"
+
+
+def test_a_container_that_does_not_state_its_frames(tmp_path: Path) -> None:
+    path = video(tmp_path, "v.mkv:mp4v", 9)
+    data = path.read_bytes()
+    at = data.index(b"\x44\x89\x88")  # the duration, from which the count would be estimated
+    path.write_bytes(data[:at] + b"\xec\x89" + bytes(9) + data[at + 11 :])
+    with VideoContainer(str(path)) as container:
+        assert container.packets.frames == 9
+        assert [shown(container, number) for number in range(1, 10)] == list(range(1, 10))
+
+
+def test_a_header_that_promises_more_frames(tmp_path: Path) -> None:
+    path = video(tmp_path, "v.avi:MJPG", 9)
+    data = bytearray(path.read_bytes())
+    for name, place in ((b"avih", 24), (b"strh", 40)):
+        at = data.index(name) + place
+        assert int.from_bytes(data[at : at + 4], "little") == 9
+        data[at : at + 4] = (12).to_bytes(4, "little")
+    path.write_bytes(data)
+    with VideoContainer(str(path)) as container:
+        assert (container.packets.frames, list(container.packets.numbers)) == (12, list(range(1, 10)))
+        with pytest.raises(InputError, match="no frame 10: the video breaks off after frame 9 of 12"):
+            shown(container, 10)
 
 
 def test_a_remote_video_is_read_through_a_copy(tmp_path: Path) -> None:

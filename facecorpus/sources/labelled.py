@@ -168,12 +168,18 @@ class Labelled(Source):
         else:
             try:
                 with VideoContainer(storage.join(self.location, recording.container)) as video:
-                    there = range(1, video.frames + 1)
+                    packets = video.packets
             except InputError as error:
                 self._meet(
                     f"all {len(annotated)} annotated frames fail, because {error}", recording.container
                 )
                 return 0
+            there = set(packets.numbers)
+            if there and max(there) < packets.frames:
+                self._meet(
+                    "videos that hold fewer frames than they say: look whether labels and pictures agree",
+                    f"{recording.title} ({max(there):,} of {packets.frames:,})",
+                )
         absent = sum(frame not in there for frame in annotated)
         if absent:
             self._meet("annotated frames that are not there", f"{absent:,} of {recording.title}")

@@ -1,9 +1,13 @@
 """Videos, frame by frame, decoded by the ffmpeg in OpenCV.
 
-Frame N is the N-th that decoding gives, counting from 1: the numbering of the published label files, and of
-the code that reads them. Nothing is sought, because where a seek lands depends on the file's index; reading
-goes forwards, and backwards only by starting again. What counts is that a frame gets its own labels: where a
-file is damaged, the frames from there on are missing rather than numbered anew.
+Frame N is the N-th that the file holds, in the order of showing, counting from 1: the numbering of the
+published label files, and of the code that reads them. What counts is that a frame gets its own labels, so
+what decoding gives is never merely counted: the packets are listed first, and a decoded frame is told by its
+time. A frame that was dropped when it was recorded, or that gives no picture, is missing, and those behind it
+keep their numbers; where a file is damaged, the frames from there on are missing.
+
+Nothing is sought, because where a seek lands depends on the file's index; reading goes forwards, and
+backwards only by starting again.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import IO, Any
 
@@ -21,14 +25,12 @@ import cv2
 from facecorpus import storage
 from facecorpus.record import Reason
 from facecorpus.sources.archives.container import Container, InputError, Member
+from facecorpus.sources.archives.packets import Packets, list_packets
 
-VIDEO = r"\.(?:avi|mp4|m4v|mov|mkv|wmv|mpe?g)"
+VIDEO = r"\.(?:avi|mp4|m4v|mov|mkv|webm|wmv|mpe?g)"
 """How the names of videos end, as a regular expression that ignores case."""
-_AVI = re.compile(rb"RIFF.{4}AVI ", re.DOTALL)
-_CHUNK = re.compile(rb"\d\d\w\w|ix\d\d|idx1|JUNK|LIST|RIFF")
-_NO_LIMIT = 1 << 62
-_NO_PICTURE = (b"wb", b"tx", b"pc")
-"""Chunks of sound, subtitles and palettes."""
+MAX_PIXELS = 80_000_000
+"""Largest frame that is decoded, as for pictures."""
 
 
 class VideoContainer(Container):
@@ -40,24 +42,36 @@ class VideoContainer(Container):
         super().__init__(url)
         self._capture: Any = None
         self._copy: IO[bytes] | None = None
+        self._packets: Packets | None = None
+        self._order: Sequence[int] | None = None
+        """Number of each frame that decoding gives, where all of them had to be decoded to know it."""
+        self._certain = True
+        """Whether that reaches to the end."""
+        self._decoded = 0
         self._at = 0
         """Number of the frame that was decoded last."""
-        self._whole = 0
-        """Frames before the place where the file is damaged."""
+        self._before = 0
+        """Number of the one before it."""
         self._ended = False
 
     @property
-    def frames(self) -> int:
-        """Number of frames that the file says it has.
+    def packets(self) -> Packets:
+        """What the file holds, decoded or not.
 
         Raises:
-            InputError: it is no video.
+            InputError: it is no video, or contradicts itself.
         """
-        return max(0, int(self._opened().get(cv2.CAP_PROP_FRAME_COUNT)))
+        if self._packets is None:
+            capture = self._open(cv2.CAP_PROP_FORMAT, -1)
+            try:
+                self._packets = list_packets(self.url, capture)
+            finally:
+                capture.release()
+        return self._packets
 
     def members(self) -> Iterator[Member]:
-        """As many frames as the file says it has; how large one is, is not known before it is decoded."""
-        for number in range(1, self.frames + 1):
+        """As many frames as the file has; how large one is, is not known before it is decoded."""
+        for number in range(1, self.packets.frames + 1):
             yield Member(frame_name(self.url, number), -1, 0)
 
     def read(self, member: Member) -> bytes:
@@ -67,37 +81,84 @@ class VideoContainer(Container):
             InputError: the video has no such frame, ends before it, or is damaged.
         """
         number = int(member.path.rpartition("/")[2])
-        if number < self._at + self._ended:
+        if number <= self._before or (self._ended and number <= self._at):
             self.close()
-        capture = self._opened()
         while self._at < number and not self._ended:
-            self._ended = self._at >= self._whole or not capture.grab()
-            self._at += not self._ended
-        pixels = capture.retrieve()[1] if self._at == number else None
+            self._advance()
+        pixels = self._retrieve() if self._at == number else None
         if pixels is None:
-            says = max(self.frames, self._at)
-            has = f"has {says} frames" if says == self._at else f"breaks off after frame {self._at} of {says}"
-            raise InputError(Reason.MISSING_FRAME, f"there is no frame {number}: the video {has}")
+            raise InputError(Reason.MISSING_FRAME, f"there is no frame {number}: {self._why_not(number)}")
         height, width = pixels.shape[:2]
         return b"P6 %d %d 255\n" % (width, height) + cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).tobytes()
 
-    def _opened(self) -> Any:
+    def _advance(self) -> None:
+        """Decode one frame more and find out which it is; the end is where that is no longer known."""
+        packets = self.packets
         if self._capture is None:
-            # Before OpenCV opens its first video: ffmpeg's own words on damage, one for each block of pixels,
-            # go to the terminal otherwise.
-            os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-            if not storage.size(self.url):
-                raise InputError(Reason.CORRUPT, "the video is an empty file; copy it again")
-            self._whole = whole_frames(self.url)
-            words = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-            # one thread: the processes are the parallelism
-            capture = cv2.VideoCapture(self._local_path(), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-            cv2.utils.logging.setLogLevel(words)
-            if not capture.isOpened():
-                self.close()
-                raise InputError(Reason.CORRUPT, "the video cannot be opened: it is damaged; copy it again")
-            self._capture = capture
-        return self._capture
+            self._capture = self._open()
+        time = _next_time(self._capture)
+        if self._order is None and time is not None and self._decoded < len(packets.numbers):
+            times = packets.times
+            if not times or time != times[self._decoded]:
+                self._order, self._certain = packets.survey(self._all_times())
+        order = packets.numbers if self._order is None else self._order
+        if time is None or self._decoded >= len(order):
+            self._ended = True
+            return
+        self._before, self._at = self._at, order[self._decoded]
+        self._decoded += 1
+
+    def _all_times(self) -> list[float]:
+        capture = self._open()
+        try:
+            return list(iter(lambda: _next_time(capture), None))
+        finally:
+            capture.release()
+
+    def _retrieve(self) -> Any:
+        try:
+            return self._capture.retrieve()[1]
+        except cv2.error:
+            return None
+
+    def _why_not(self, number: int) -> str:
+        packets = self.packets
+        if number > packets.frames:
+            return f"the video has {packets.frames} frames"
+        if not packets.holds(number) and number <= max(packets.numbers[-1:], default=0):
+            return "it was dropped when the video was recorded"
+        if not self._ended:
+            return "it cannot be decoded"
+        if self._certain:
+            return f"the video breaks off after frame {self._at} of {packets.frames}"
+        return (
+            f"the video has lost frames behind {self._at} and does not say which; copy it again, or see what "
+            f"a new encoding keeps: ffmpeg -i {PurePosixPath(self.url).name} -c:v mjpeg -q:v 2 NEW.avi"
+        )
+
+    def _open(self, *settings: int) -> Any:
+        """A capture at the start of the file."""
+        # Before OpenCV opens its first video: ffmpeg's own words on damage, one for each block of pixels,
+        # go to the terminal otherwise.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        if not storage.size(self.url):
+            raise InputError(Reason.CORRUPT, "the video is an empty file; copy it again")
+        words = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        # one thread: the processes are the parallelism
+        options = [cv2.CAP_PROP_N_THREADS, 1, *settings]
+        capture = cv2.VideoCapture(self._local_path(), cv2.CAP_FFMPEG, options)
+        cv2.utils.logging.setLogLevel(words)
+        if not capture.isOpened():
+            self.close()
+            raise InputError(Reason.CORRUPT, "the video cannot be opened: it is damaged; copy it again")
+        width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MAX_PIXELS:
+            capture.release()
+            self.close()
+            raise InputError(
+                Reason.CORRUPT, f"the video says that its frames are {width} x {height}: damaged"
+            )
+        return capture
 
     def close(self) -> None:
         """Let go of the decoder."""
@@ -105,17 +166,24 @@ class VideoContainer(Container):
             self._capture.release()
         if self._copy is not None:
             self._copy.close()
-        self._capture, self._copy, self._at, self._ended = None, None, 0, False
+        self._capture, self._copy, self._ended = None, None, False
+        self._decoded = self._at = self._before = 0
 
     def _local_path(self) -> str:
         """A path for ffmpeg: the video's own, or where it is remote that of a copy, kept until `close`."""
         if storage.is_local(self.url):
             return str(storage.local_path(self.url))
-        self._copy = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed by `close`
-        with storage.open_read(self.url) as stream:
-            shutil.copyfileobj(stream, self._copy)
-        self._copy.flush()
+        if self._copy is None:
+            self._copy = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed by `close`
+            with storage.open_read(self.url) as stream:
+                shutil.copyfileobj(stream, self._copy)
+            self._copy.flush()
         return self._copy.name
+
+
+def _next_time(capture: Any) -> float | None:
+    """Decode the next frame; when it is shown, in milliseconds, or None where there is none."""
+    return float(capture.get(cv2.CAP_PROP_POS_MSEC)) if capture.grab() else None
 
 
 def is_video_name(path: str) -> bool:
@@ -126,32 +194,3 @@ def is_video_name(path: str) -> bool:
 def frame_name(url: str, number: int) -> str:
     """Name of a frame as a member: the video's file name and five digits."""
     return f"{PurePosixPath(url).name}/{number:05d}"
-
-
-def whole_frames(url: str) -> int:
-    """Frames of an AVI file before the place where it is damaged or cut short; no limit for other files.
-
-    ffmpeg looks for the next frame behind damage to an AVI and goes on counting as though none were lost: all
-    labels from there on would belong to other frames. (MP4 keeps a table of where each frame is.)
-    """
-    frames, position, padding, end = 0, 0, 0, storage.size(url)
-    with storage.open_read(url) as stream:
-        if not _AVI.match(stream.read(12)):
-            return _NO_LIMIT
-        while position + 8 <= end:
-            stream.seek(position)
-            head = stream.read(12)
-            name, size = head[:4], int.from_bytes(head[4:8], "little")
-            if not _CHUNK.fullmatch(name) and padding:  # some writers leave it out
-                position, padding = position - 1, 0
-                continue
-            if name == b"RIFF" or (name == b"LIST" and head[8:] in (b"movi", b"rec ")):
-                position, padding = position + 12, 0
-                continue
-            position += 8 + size
-            if position > end or not _CHUNK.fullmatch(name):
-                return frames
-            frames += name[:2].isdigit() and name[2:] not in _NO_PICTURE
-            padding = size % 2
-            position += padding
-    return _NO_LIMIT
