@@ -107,9 +107,6 @@ class Trainer:
         else:
             step: nn.Module = torch.compile(task) if compiled else task  # pyright: ignore[reportAssignmentType]
             self.wrapped: nn.Module = accelerator.prepare(step)
-        self.ema: dict[str, Tensor] | None = None
-        if config.train.ema is not None:
-            self.ema = {name: value.detach().clone() for name, value in task.network.state_dict().items()}
         self.progress = Progress()
         self.nonfinite = torch.zeros((), device=self.device)
         """Skipped steps in all, on the device."""
@@ -139,9 +136,6 @@ class Trainer:
                 f"{str(error).splitlines()[-1].strip()}; use the recipe and settings it was made with"
             ) from error
         self.optimizer.load_state_dict(sharding.optimizer_like(state.optimizer, self.optimizer))
-        if self.ema is not None and state.ema is not None:
-            averages = state.ema
-            self.ema = {n: sharding.like(averages[n].to(self.device), own) for n, own in self.ema.items()}
         self.progress = Progress(**state.counters)
         self.nonfinite.fill_(self.progress.nonfinite)
         if state.rng is not None:
@@ -155,7 +149,6 @@ class Trainer:
         state = checkpoint.State(
             step=self.progress.step,
             model=sharding.gathered(self.task.network.state_dict(), main),
-            ema=sharding.gathered(self.ema, main),
             optimizer=sharding.gathered(self.optimizer.state_dict(), main),
             loader={"epoch": loader.epoch, "step": loader.step},
             counters={
@@ -203,10 +196,6 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.nonfinite += bad
-        if self.ema is not None and self.config.train.ema is not None:
-            state = self.task.network.state_dict()
-            for name, average in self.ema.items():
-                average.lerp_(state[name].to(average.dtype), 1.0 - self.config.train.ema)
         return {name: torch.nan_to_num(value) * (1.0 - bad) for name, value in values.items()} | {
             "grad_norm": torch.nan_to_num(norm, posinf=0.0)
         }

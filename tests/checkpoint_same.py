@@ -52,7 +52,5 @@ def same_state(read: State, saved: State) -> bool:
 def plain(state: State) -> dict[str, Any]:
     """The state's fields, with the weights in the order of their names."""
     found = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-    for name in ("model", "ema"):
-        if found[name] is not None:
-            found[name] = {key: found[name][key] for key in sorted(found[name])}
+    found["model"] = {key: found["model"][key] for key in sorted(found["model"])}
     return found

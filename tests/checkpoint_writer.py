@@ -37,7 +37,6 @@ def state_of(step: int, rank: int = 0, width: int = 64) -> State:
     return State(
         step=step,
         model=model,
-        ema={name: value * 0.5 for name, value in model.items()},
         optimizer={"state": moments, "param_groups": [group]},
         loader={"epoch": step // 10, "step": step % 10, "seed": 7},
         counters={"samples": step * 512, "best": float("inf"), "loss": 1 / (step + 3), "skipped": 0},

@@ -38,7 +38,6 @@ torch.set_num_threads(1)
 
 FILES = [
     "config.json",
-    "ema.safetensors",
     "manifest.json",
     "model.safetensors",
     "optimizer.json",
@@ -91,10 +90,9 @@ def test_saving_the_same_state_twice_gives_the_same_bytes(
     ]
 
 
-def test_no_moving_average_and_an_empty_state_are_kept_as_such(tmp_path: Path) -> None:
+def test_an_empty_state_is_kept_as_such(tmp_path: Path) -> None:
     state = State(step=0, model={"w": torch.zeros(2)}, rng={})
     path = save(tmp_path, state, keep=1)
-    assert not (path / "ema.safetensors").exists()
     assert same_state(load(path), state)
 
 
@@ -164,7 +162,7 @@ def test_every_fault_is_listed(two: Path) -> None:
 def test_a_manifest_that_was_edited_to_fit_is_refused(two: Path) -> None:
     manifest = at(two, 2) / "manifest.json"
     data = json.loads(manifest.read_bytes())
-    del data["files"]["ema.safetensors"]
+    del data["files"]["optimizer.safetensors"]
     manifest.write_text(json.dumps(data, indent=1) + "\n")
     assert verify(at(two, 2)) == ["manifest.json: altered: it does not agree with its own SHA-256"]
 

@@ -41,7 +41,7 @@ def test_plain_data_goes_through_json_and_back() -> None:
         BASE,
         optim=OptimConfig(lr=0.1 + 0.2, betas=(0.8, 0.999), warmup_epochs=0.5),
         log=LogConfig(trackers=("wandb", "tensorboard")),
-        train=TrainConfig(compile=False, ema=0.999),
+        train=TrainConfig(compile=False),
     )
     assert from_plain(json.loads(json.dumps(to_plain(config)))) == config
 
@@ -222,7 +222,6 @@ def test_a_missing_value_is_named() -> None:
         (TrainConfig, {"epochs": 0}, "at least 1"),
         (TrainConfig, {"keep": 0}, "at least 1"),
         (TrainConfig, {"max_steps": 0}, "at least 1"),
-        (TrainConfig, {"ema": 1.0}, "0 < value < 1"),
         (TrainConfig, {"max_nonfinite": -1}, "at least 0"),
         (LogConfig, {"every_steps": 0}, "at least 1"),
         (LogConfig, {"grid_every_epochs": 0}, "at least 1"),

@@ -16,7 +16,7 @@ from fautrain.models.vit import sincos_positions
 
 __all__ = ["shards"]  # a fixture, used by name
 
-MORE = ("train.ema=0.9", "train.keep=100", "optim.clip_grad=0.4")
+MORE = ("train.keep=100", "optim.clip_grad=0.4")
 """An average, all checkpoints, and a clip that some steps of the run need."""
 SHARDED = "train.strategy=fsdp2"
 HALF = "step-00000018"
@@ -46,13 +46,13 @@ def newest(out: Path) -> Path:
 
 
 def assert_close(out: Path, reference: Path, atol: float, after: int = 0) -> None:
-    """Losses after a step, and the last weights, averages and optimizer states, names and shapes included."""
+    """Losses after a step, and the last weights and optimizer states, names and shapes included."""
     one = [entry for entry in losses(reference) if entry[1] > after]
     two = losses(out)
     assert [entry[:2] for entry in one] == [entry[:2] for entry in two]
     assert np.allclose([entry[2] for entry in one], [entry[2] for entry in two], rtol=0, atol=atol)
     assert newest(out).name == newest(reference).name == f"step-{STEPS:08d}"
-    for name in ("model", "ema", "optimizer"):
+    for name in ("model", "optimizer"):
         ours, theirs = (load_file(newest(run) / f"{name}.safetensors") for run in (out, reference))
         assert ours.keys() == theirs.keys() and len(ours) > 50
         for key in ours:
@@ -72,10 +72,9 @@ def test_two_processes_follow_one_unsharded(plain: Path, sharded: Path) -> None:
 
 
 def test_the_fixed_positions_stay_as_they_are(sharded: Path) -> None:
-    for name in ("model", "ema"):
-        found = load_file(newest(sharded) / f"{name}.safetensors")
-        assert np.array_equal(found["pos_embed"], sincos_positions(192, 4).numpy())
-        assert np.array_equal(found["decoder_pos_embed"], sincos_positions(32, 4).numpy())
+    found = load_file(newest(sharded) / "model.safetensors")
+    assert np.array_equal(found["pos_embed"], sincos_positions(192, 4).numpy())
+    assert np.array_equal(found["decoder_pos_embed"], sincos_positions(32, 4).numpy())
 
 
 def test_a_sharded_run_goes_on_bit_for_bit(shards: Path, sharded: Path, tmp_path: Path) -> None:
@@ -151,10 +150,9 @@ assert task.picture(batch).std() > 10
 
 
 def state():
-    whole = gathered([task.network.state_dict(), trainer.optimizer.state_dict()["state"], trainer.ema], True)
+    whole = gathered([task.network.state_dict(), trainer.optimizer.state_dict()["state"]], True)
     flat = {f"model.{name}": value for name, value in whole[0].items()}
-    flat |= {f"{i}.{name}": value for i, entry in whole[1].items() for name, value in entry.items()}
-    return flat | {f"ema.{name}": value for name, value in whole[2].items()}
+    return flat | {f"{i}.{name}": value for i, entry in whole[1].items() for name, value in entry.items()}
 
 
 before = state()
@@ -164,7 +162,7 @@ task.poison = rank == 1  # one rank's loss alone
 values = trainer.step([batch], 1e-3)
 assert int(trainer.nonfinite) == 1 and all(torch.isfinite(v) for v in values.values())
 after = state()
-assert all(torch.equal(before[n], after[n]) for n in before if not n.startswith("ema."))
+assert all(torch.equal(before[n], after[n]) for n in before)
 task.poison = False
 trainer.step([batch], 1e-3)
 assert int(trainer.nonfinite) == 1

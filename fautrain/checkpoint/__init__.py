@@ -1,8 +1,8 @@
 """Checkpoints: directories that are whole or absent, hashed, verified before use, with no pickle in them.
 
-`RUN/checkpoints/step-00001200/` holds the weights (`model.safetensors`, `ema.safetensors`), the optimizer's
-and the loader's state, every rank's random number generators, the configuration and the versions;
-`manifest.json` names each file with its size and SHA-256.
+`RUN/checkpoints/step-00001200/` holds the weights (`model.safetensors`), the optimizer's and the loader's
+state, every rank's random number generators, the configuration and the versions; `manifest.json` names each
+file with its size and SHA-256.
 """
 
 from __future__ import annotations

@@ -33,9 +33,7 @@ def inspect(folder: str | Path) -> str:
     lines = [f"{folder}: whole, step {manifest['step']:,}, {manifest['world']} rank(s), {_size(total)}"]
     config = json.loads((folder / "config.json").read_bytes())
     lines.append(f"recipe     {config.get('name', '-')}")
-    for name in ("model", "ema"):
-        if f"{name}.safetensors" in files:
-            lines.append(f"{name:<10} {_tensors(folder / f'{name}.safetensors')}")
+    lines.append(f"model      {_tensors(folder / 'model.safetensors')}")
     progress = read_nested(folder, "progress")
     lines += [f"{name:<10} {_words(progress[name])}" for name in ("counters", "loader") if progress[name]]
     versions = json.loads((folder / "versions.json").read_bytes())

@@ -29,8 +29,6 @@ class State:
     """Steps done."""
     model: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     """The model's full state dict, plain tensors on any device; read back on the CPU."""
-    ema: Mapping[str, Tensor] | None = None
-    """State dict of the moving average of the weights, if one is kept."""
     optimizer: Any = None
     """The optimizer's state dict."""
     loader: Any = None
@@ -57,8 +55,6 @@ def rank_file(rank: int) -> str:
 def write_shared(folder: Path, state: State) -> None:
     """Writes the parts that are the same on all ranks."""
     write_tensors(folder / "model.safetensors", _dense(state.model, "model"))
-    if state.ema is not None:
-        write_tensors(folder / "ema.safetensors", _dense(state.ema, "ema"))
     write_nested(folder, "optimizer", state.optimizer)
     progress = {"loader": state.loader, "counters": state.counters, "extra": state.extra}
     write_nested(folder, "progress", progress)
@@ -96,12 +92,10 @@ def load(folder: str | Path, rank: int = 0) -> State:
         )
     manifest = read_manifest(folder)
     progress = read_nested(folder, "progress")
-    ema = folder / "ema.safetensors"
     own = rank_file(rank)
     return State(
         step=manifest["step"],
         model=_in_order(load_file(folder / "model.safetensors")),
-        ema=_in_order(load_file(ema)) if ema.name in manifest["files"] else None,
         optimizer=read_nested(folder, "optimizer"),
         loader=progress["loader"],
         counters=progress["counters"],

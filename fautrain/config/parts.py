@@ -61,8 +61,6 @@ class TrainConfig:
     """Use torch.compile; `auto` does on a GPU."""
     checkpoint_activations: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    ema: float | None = None
-    """Decay per step of a moving average of the weights; none keeps none."""
     strategy: Literal["ddp", "fsdp2"] = "ddp"
     """Several GPUs: replicas (`ddp`) or sharded weights and optimizer state (`fsdp2`)."""
     max_nonfinite: int = 10
@@ -83,8 +81,6 @@ class TrainConfig:
             if getattr(self, name) is not None:
                 at_least("train", self, name, 1)
         at_least("train", self, "max_nonfinite", 0)
-        if self.ema is not None:
-            within("train", self, "ema", 0.0, 1.0, "0 < value < 1", open_low=True, open_high=True)
 
 
 @dataclass(frozen=True)
