@@ -98,7 +98,7 @@ def prepare(
             raise UserError(
                 f"--sources has two called {name}; give one a name of its own, as in {name}2=ADAPTER:PATH"
             )
-    specs = tuple(SourceSpec(s.name, s.adapter, s.location) for s in opened)
+    specs = tuple(SourceSpec(s.name, s.adapter, s.location, "=".join(s.setting or ())) for s in opened)
     drawn = tuple(source.name for source in opened if source.is_drawn())
     corpus = Corpus(out, recipe, specs, choose_detector(recipe, device), "none", weights, device, drawn)
     if corpus.detector == "none":

@@ -12,8 +12,8 @@ from recorded import numbered, numbers, write_levels, write_table, write_video
 
 from facecorpus.errors import UserError
 from facecorpus.record import Reason, Record
-from facecorpus.sources.base import InputError, Source, make_source, stamp_of
-from facecorpus.sources.bp4d import AUS
+from facecorpus.sources.base import InputError, Source, make_source, parse_spec, stamp_of
+from facecorpus.sources.bp4d import AUS, BP4D
 from facecorpus.sources.codings import OCCURRENCE, UNKNOWN, read_table
 
 FIRST, FRAMES = 40, 5
@@ -119,7 +119,13 @@ def test_frames_of_a_video_that_are_counted_from_0(tmp_path: Path) -> None:
     write_levels(tmp_path / "AU_INT/AU06/F001_T1_AU06.csv", [4, 5], first=2)
     write_video(tmp_path / "F001_T1.avi", (numbered(n) for n in range(1, FRAMES + 1)))
     records, notes, source = listing(tmp_path)
-    assert notes == ["labels that count frames from 0, renumbered from 1: F001 T1"]
+    assert notes == [
+        "labels that count frames from 0, renumbered from 1: F001 T1",
+        (
+            "labels that end before others, as in a file cut short: "
+            "AU6_intensity of F001 T1 ends at frame 4, others at 5"
+        ),
+    ]
     assert shown(records, source) == [r.frame for r in records] == list(range(1, FRAMES + 1))
     assert (records[0].labels or {})["AU1"] == level(1, 0)
     intensities = [(r.labels or {}).get("AU6_intensity") for r in records]
@@ -132,6 +138,81 @@ def test_pictures_called_0_are_frame_0(tmp_path: Path) -> None:
     records, notes, source = listing(tmp_path)
     assert notes == []
     assert shown(records, source) == [r.frame for r in records] == list(range(FRAMES))
+
+
+@pytest.mark.parametrize("setting", [None, "picture_0=frame_1", "picture_0=frame_0"])
+def test_pictures_from_0_and_labels_from_1_are_not_guessed(setting: str | None, tmp_path: Path) -> None:
+    """Four pictures 0 to 4, labels of the frames 2 to 6."""
+    write_occurrence(tmp_path, first=2)
+    write_pictures(tmp_path, ((f"{n:04d}.jpg", n + 1) for n in range(5)))
+    source = make_source("bp4d_plus", "b", str(tmp_path), setting=setting or "")
+    assert (source.stamps().get("/setting") or None) == setting
+    if setting is None:
+        with pytest.raises(
+            UserError,
+            match=r"pictures of F001 T1 are called 0 to 4 and its labels are of frames 2 to 6: if pictures "
+            r"begin with 0 and labels with 1, .*bp4d_plus/picture_0=frame_1 if .*/picture_0=frame_0 if",
+        ):
+            list(source.inventory())
+        return
+    records = list(source.inventory())
+    assert [r.frame for r in records] == [2, 3, 4, 5, 6]
+    late = setting.endswith("0")
+    there = records[: 3 if late else 4]
+    assert shown(there, source) == [(r.frame or 0) + late for r in there]
+    assert [Path(r.member).name for r in records] == [f"{n + late:04d}.jpg" for n in range(1, 6)]
+    assert f"annotated frames that are not there: {2 if late else 1} of F001 T1" in source.notes
+
+
+def test_a_setting_travels_with_the_source(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    source = parse_spec("b=bp4d/picture_0=frame_1:x", str(tmp_path))
+    assert (source.name, source.setting) == ("b", ("picture_0", "frame_1"))
+    assert source.location == str(tmp_path / "x")
+    for spec, words in (
+        ("bp4d/picture_0=2:x", "has no setting 'picture_0=2'; there is picture_0=frame_1 and"),
+        ("folder/a=b:x", "the adapter folder has no setting 'a=b'; write folder:PATH"),
+    ):
+        with pytest.raises(UserError, match=words):
+            parse_spec(spec, str(tmp_path))
+
+
+@pytest.mark.parametrize("ending", ["png", "PNG", "bmp", "jpeg"])
+def test_pictures_of_other_formats(ending: str, tmp_path: Path) -> None:
+    write_occurrence(tmp_path)
+    folder = tmp_path / "Sequences/F001/T1"
+    folder.mkdir(parents=True)
+    for frame in range(FIRST, FIRST + FRAMES):
+        data = cv2.imencode(f".{ending.lower()}", numbered(frame)[..., ::-1])[1].tobytes()
+        (folder / f"{frame}.{ending}").write_bytes(data)
+    records, notes, source = listing(tmp_path)
+    assert notes == []
+    assert shown(records, source) == [r.frame for r in records] == list(range(FIRST, FIRST + FRAMES))
+
+
+def test_pictures_that_are_called_otherwise_are_the_reason(tmp_path: Path) -> None:
+    write_occurrence(tmp_path)
+    write_occurrence(tmp_path, "F002_T1")
+    write_pictures(tmp_path, ((f"{n}.jpg", n) for n in range(FIRST, FIRST + FRAMES)))
+    write_pictures(tmp_path, [("frame40.jpg", 40)], "F002/T1")
+    assert listing(tmp_path)[1] == [
+        "labels without a recording: F002 T1",
+        (
+            "perhaps the reason for that: no picture or video there is called as the adapter expects "
+            "(there is F002/T1/frame40.jpg)"
+        ),
+    ]
+
+
+def test_an_empty_table_is_named(tmp_path: Path) -> None:
+    for person in ("F001", "F002"):
+        write_occurrence(tmp_path, f"{person}_T1")
+        names = ((f"{n}.jpg", n) for n in range(FIRST, FIRST + FRAMES))
+        write_pictures(tmp_path, names, f"{person}/T1")
+    (tmp_path / "AUCoding/AU_OCC/F002_T1.csv").write_text(",".join(map(str, range(100))))
+    assert listing(tmp_path)[1] == [
+        "recordings without labels, which are left out: F002 T1 (F002_T1.csv is empty; copy it again)"
+    ]
 
 
 def test_nine_is_kept_where_a_unit_is_coded_in_other_frames(tmp_path: Path) -> None:
@@ -154,7 +235,13 @@ def test_intensities_go_beside_the_occurrences(tmp_path: Path) -> None:
     write_levels(tmp_path / "AUCoding/AU_INT/AU12/F001_T1_AU12.csv", [1] * FRAMES, first=FIRST)
     write_levels(tmp_path / "AUCoding/AU_INT/AU06/F001_T2_AU06.csv", [2] * FRAMES, first=FIRST)
     records, notes, _ = listing(tmp_path)
-    assert notes == ["no labels of AU12_intensity: F001 T2"]
+    assert notes == [
+        (
+            "labels that end before others, as in a file cut short: "
+            f"AU6_intensity of F001 T1 ends at frame {FIRST + 3}, others at {FIRST + 4}"
+        ),
+        "no labels of AU12_intensity: F001 T2",
+    ]
     assert [(r.labels or {}).get("AU6_intensity") for r in records] == [0, 5, 9, 3, None] + [2] * FRAMES
     assert [(r.labels or {})["AU6"] for r in records[:FRAMES]] == [level(6, FIRST + n) for n in range(FRAMES)]
 
@@ -233,6 +320,7 @@ def test_a_header_that_names_units_goes_before_the_positions(tmp_path: Path) -> 
         ("41,0,1", "line 3, has 3 columns, but 100 are expected"),
         (",".join(map(str, row(41, {6: 2}))), "line 3, holds the level 2, which is none of 0, 1, 9"),
         (",".join(map(str, row(40))), "line 3, is a second one about frame 40"),
+        ("41,\u0664" + ",0" * 98, "line 3, holds something else than whole numbers"),
         ("41,a" + ",0" * 98, "line 3, holds something else than whole numbers"),
     ],
 )
@@ -243,6 +331,20 @@ def test_malformed_tables_are_named_by_file_and_line(line: str, words: str, tmp_
     write_pictures(tmp_path, [("40.jpg", 40)])
     with pytest.raises(UserError, match=f"F001_T1.csv, {words}; get the file again"):
         listing(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (",".join(map(str, row(40, {6: 2}))), "line 1, holds the level 2, which is none of 0, 1, 9"),
+        ("frame,AU01,AU12,AU1", "line 1, names an action unit twice"),
+    ],
+)
+def test_a_damaged_first_line_is_no_header(line: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"{line}\n1,0,1,1\n")
+    with pytest.raises(UserError, match=words):
+        read_table(str(path), BP4D.columns, OCCURRENCE | {UNKNOWN})
 
 
 def test_a_table_in_which_nothing_was_coded_labels_nothing(tmp_path: Path) -> None:

@@ -106,7 +106,10 @@ def test_labels_that_count_from_0_are_renumbered(tmp_path: Path) -> None:
     write_labels(tmp_path, "SN001", first=0)
     late = write_levels(tmp_path / "ActionUnit_Labels/SN001/SN001_au2.txt", [5, 4], first=3)
     records, notes = listing(tmp_path)
-    assert notes == ["labels that count frames from 0, renumbered from 1: SN001"]
+    assert notes == [
+        "labels that count frames from 0, renumbered from 1: SN001",
+        "labels that end before others, as in a file cut short: AU2 of SN001 ends at frame 5, others at 8",
+    ]
     assert [r.frame for r in records] == list(range(1, FRAMES + 1))
     assert [(r.labels or {})["AU1"] for r in records] == [level(1, frame) for frame in range(1, FRAMES + 1)]
     assert {r.frame: r.labels["AU2"] for r in records if r.labels and "AU2" in r.labels} == {4: 5, 5: 4}
@@ -123,7 +126,10 @@ def test_a_missing_label_file_costs_its_label_alone(released: Path, tmp_path: Pa
     (tmp_path / "ActionUnit_Labels/SN001/SN001_au4.txt").unlink()
     write_levels(tmp_path / "ActionUnit_Labels/SN001/SN001_au9.txt", [0, 1, 2])
     records, notes = listing(tmp_path)
-    assert notes == ["no labels of AU4: SN001"]
+    assert notes == [
+        "labels that end before others, as in a file cut short: AU9 of SN001 ends at frame 3, others at 8",
+        "no labels of AU4: SN001",
+    ]
     mine = [r.labels or {} for r in records if r.identity == "SN001"]
     assert len(mine) == FRAMES
     assert all(labels.keys() >= {"AU1", "AU26"} and "AU4" not in labels for labels in mine)
@@ -234,17 +240,100 @@ def test_two_files_of_one_recording_are_refused(released: Path, tmp_path: Path) 
         listing(tmp_path)
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        UserError, match=r"a recording of the data set is not there: .*the adapter disfa expects"
-    ):
-        listing(tmp_path / "empty")
-    write_side(tmp_path / "unlabelled", "Right", "SN001")
-    with pytest.raises(
-        UserError, match=r"a file of labels is not there.*ActionUnit_Labels/SN001/SN001_au1\.txt"
-    ):
-        listing(tmp_path / "unlabelled")
+@pytest.mark.parametrize("text", ["", "\n \n", "frame,level\n", "\0\0\0"])
+def test_an_empty_label_file_is_named(text: str, tmp_path: Path) -> None:
+    write_side(tmp_path, "Right", "SN001")
+    write_labels(tmp_path, "SN001")
+    (tmp_path / "ActionUnit_Labels/SN001/SN001_au26.txt").write_text(text)
+    records, notes = listing(tmp_path)
+    assert notes == ["no labels of AU26: SN001 (SN001_au26.txt is empty; copy it again)"]
+    assert all((r.labels or {}).keys() == {f"AU{unit}" for unit in AUS} - {"AU26"} for r in records)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("1,٣\n".encode(), "line 1, holds something else than whole numbers"),
+        (b"1,\xb2\n", "line 1, holds something else than whole numbers"),
+        (b"1,0\n" + b"2" * 5000 + b",0\n", "line 2, holds more than 9 characters in place of a number"),
+        (b"2147483648,0\n", "line 1, holds more than 9 characters"),
+        (b"<!DOCTYPE html><html>quota exceeded", "is an HTML page .*; download it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer.*; run 'git lfs pull'"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "is a PNG picture, and no text file; get the file again"),
+        (b"\x01\0\x07\0" * 99, "is no text file, as its first bytes show; get the file again"),
+    ],
+)
+def test_what_is_no_label_file_is_one_sentence(data: bytes, words: str, tmp_path: Path) -> None:
+    write_side(tmp_path, "Right", "SN001")
+    write_labels(tmp_path, "SN001")
+    (tmp_path / "ActionUnit_Labels/SN001/SN001_au4.txt").write_bytes(data)
+    with pytest.raises(UserError, match=f"SN001_au4.txt,? {words}"):
+        listing(tmp_path)
+
+
+def test_labels_in_utf_16_are_read(tmp_path: Path) -> None:
+    write_side(tmp_path, "Right", "SN001")
+    (tmp_path / "SN001_au4.txt").write_text("1,2\n2,3\n", encoding="utf-16")
+    assert [r.labels for r in listing(tmp_path)[0]] == [{"AU4": 2}, {"AU4": 3}]
+
+
+def test_a_video_that_holds_fewer_frames_than_it_says(tmp_path: Path) -> None:
+    path = write_side(tmp_path, "Right", "SN001", FRAMES - 1)
+    write_labels(tmp_path, "SN001")
+    data = path.read_bytes()
+    count = (FRAMES - 1).to_bytes(4, "little")
+    for name, place in ((b"avih", 24), (b"strh", 40)):
+        at = data.index(name) + place
+        assert data[at : at + 4] == count
+        data = data[:at] + FRAMES.to_bytes(4, "little") + data[at + 4 :]
+    path.write_bytes(data)
+    assert listing(tmp_path)[1] == [
+        "annotated frames that are not there: 1 of SN001 right",
+        (
+            "videos that hold fewer frames than they say: look whether labels and pictures agree: "
+            f"SN001 right ({FRAMES - 1} of {FRAMES})"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ([], r"holds neither recordings nor labels of DISFA: .* holds nothing; the adapter disfa expects"),
+        (
+            ["Images/SN001/A1_AU1_TrailNo_1/000.jpg", "Labels/SN001/A1_AU1_TrailNo_1/AU1.txt"],
+            r"these are the trials of DISFA\+, another data set, which no adapter reads; the adapter disfa",
+        ),
+        (
+            ["ActionUnit_Labels/SN001/SN001_au1.txt", "Images/Left/SN001/1.png"],
+            (
+                r"holds labels \(ActionUnit_Labels/SN001/SN001_au1\.txt\) but no recording of DISFA: it "
+                r"holds frames that were extracted \(Images/Left/SN001/1\.png\), and whether they count from 0 or 1"
+            ),
+        ),
+        (
+            ["ActionUnit_Labels/SN001/SN001_au1.txt", "Video_RightCamera.zip"],
+            r"but no recording of DISFA: the archive Video_RightCamera\.zip is not read in place; unpack it;",
+        ),
+        (
+            ["ActionUnit_Labels/SN001/SN001_au1.txt", "videos/subject1.avi"],
+            r"no picture or video there is called as the adapter expects \(there is videos/subject1\.avi\);",
+        ),
+        (
+            ["RightVideoSN001_comp.avi"],
+            r"holds recordings \(SN001 right in RightVideoSN001_comp\.avi\) but no file of labels of DISFA:",
+        ),
+    ],
+)
+def test_a_refusal_begins_with_the_cause(files: list[str], words: str, tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1,0\n")
+    with pytest.raises(UserError, match=words):
+        listing(tmp_path)
+
+
+def test_no_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "DISFA.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"a folder of recordings is not there: .*DISFA\.zip is a file"):
         listing(tmp_path / "DISFA.zip")

@@ -25,10 +25,12 @@ class SourceSpec:
     name: str
     adapter: str
     location: str
+    setting: str = ""
+    """What was said of this copy of the data set, as NAME=VALUE."""
 
     def open(self, out: str) -> Source:
         """The source itself; indexes of compressed archives are kept in the corpus."""
-        return make_source(self.adapter, self.name, self.location, storage.join(out, INDEXES))
+        return make_source(self.adapter, self.name, self.location, storage.join(out, INDEXES), self.setting)
 
 
 @dataclass(frozen=True)

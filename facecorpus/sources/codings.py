@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from facecorpus import storage
 from facecorpus.errors import UserError
+from facecorpus.sources.texts import read_text
 
 Levels = Mapping[int, int]
 """Frame -> level, of one label; a frame that was not coded is not in it."""
@@ -19,7 +20,11 @@ UNKNOWN = 9
 """BP4D's code for what could not be coded, in occurrences and intensities."""
 
 _SEPARATOR = re.compile(r"[,;\s]+")
-_AU_NAME = re.compile(r"\D*0*(\d+)\D*")
+_DIGITS = 9
+"""Larger numbers no column of the corpus holds."""
+_NUMBER = re.compile(rf"-?[0-9]{{1,{_DIGITS}}}")
+"""Not `\\d`: digits of other scripts are damage."""
+_AU_NAME = re.compile(r"[^0-9]*0*([0-9]{1,3})[^0-9]*")
 
 
 def read_levels(url: str, known: AbstractSet[int]) -> dict[int, int]:
@@ -65,8 +70,10 @@ def read_table(url: str, columns: Mapping[int, int], known: AbstractSet[int]) ->
     """
     rows: dict[int, Sequence[int]] = {}
     for number, fields in _lines(url):
-        if number == 1 and not _is_row(fields, known):
+        if number == 1 and _is_header(fields, known):
             columns = _named_columns(fields) or columns
+            if len(set(columns.values())) < len(columns):
+                raise _malformed(url, number, "names an action unit twice")
             continue
         values = _whole_numbers(url, number, fields)
         if len(values) <= max(columns):
@@ -76,6 +83,11 @@ def read_table(url: str, columns: Mapping[int, int], known: AbstractSet[int]) ->
         rows[values[0]] = values
     table = {au: {frame: row[column] for frame, row in rows.items()} for column, au in columns.items()}
     return {au: levels for au, levels in table.items() if set(levels.values()) - {UNKNOWN}}
+
+
+def is_blank(url: str) -> bool:
+    """Whether a file has no line of labels, a first line that names columns set aside."""
+    return all(number == 1 and _is_header(fields, INTENSITY | {UNKNOWN}) for number, fields in _lines(url))
 
 
 def counted_from_one(coding: Mapping[str, Levels]) -> dict[str, Levels]:
@@ -94,15 +106,18 @@ def counted_from_one(coding: Mapping[str, Levels]) -> dict[str, Levels]:
 
 def _lines(url: str) -> Iterator[tuple[int, list[str]]]:
     """(number, fields) of the lines that are not blank."""
-    with storage.open_read(url) as stream:
-        text = stream.read().decode("utf-8-sig", "replace")
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(url).splitlines(), 1):
         if line := line.strip(" \t,;\0"):
             yield number, _SEPARATOR.split(line)
 
 
-def _is_row(fields: Sequence[str], known: AbstractSet[int]) -> bool:
-    return all(field.isdigit() for field in fields) and {int(field) for field in fields[1:]} <= known
+def _is_header(fields: Sequence[str], known: AbstractSet[int]) -> bool:
+    """Whether a first line names columns: in words, or by rising numbers that are not all levels."""
+    if not all(map(_NUMBER.fullmatch, fields)):
+        return True
+    numbers = [int(field) for field in fields[1:]]
+    rising = all(one < two for one, two in itertools.pairwise(numbers))
+    return rising and not set(numbers) <= known
 
 
 def _named_columns(header: Sequence[str]) -> dict[int, int]:
@@ -115,10 +130,11 @@ def _named_columns(header: Sequence[str]) -> dict[int, int]:
 
 
 def _whole_numbers(url: str, number: int, fields: Sequence[str]) -> list[int]:
-    try:
-        return [int(field) for field in fields]
-    except ValueError:
-        raise _malformed(url, number, "holds something else than whole numbers") from None
+    if any(len(field) > _DIGITS for field in fields):
+        raise _malformed(url, number, f"holds more than {_DIGITS} characters in place of a number")
+    if not all(map(_NUMBER.fullmatch, fields)):
+        raise _malformed(url, number, "holds something else than whole numbers")
+    return [int(field) for field in fields]
 
 
 def _check(url: str, number: int, levels: Sequence[int], known: AbstractSet[int]) -> None:

@@ -7,17 +7,18 @@ both cameras.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
 from facecorpus.sources.archives import VIDEO
 from facecorpus.sources.codings import INTENSITY, Levels, read_levels
 from facecorpus.sources.labelled import Labelled
-from facecorpus.sources.recordings import Recording
+from facecorpus.sources.recordings import Recording, claims_picture
 
 AUS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
-_VIDEO = re.compile(rf"(left|right)video(sn\d{{3}})_comp{VIDEO}", re.IGNORECASE)
-_LABELS = re.compile(r"(sn\d{3})_au(\d+)\.txt", re.IGNORECASE)
+_VIDEO = re.compile(rf"(left|right)video(sn\d{{3}})_comp{VIDEO}", re.IGNORECASE | re.ASCII)
+_PLUS = re.compile(r"Tr(?:ai|ia)lNo", re.IGNORECASE | re.ASCII)
+_LABELS = re.compile(r"(sn\d{3})_au(\d{1,3})\.txt", re.IGNORECASE | re.ASCII)
 
 
 class DISFA(Labelled):
@@ -40,9 +41,20 @@ class DISFA(Labelled):
         """The person: both cameras share the labels."""
         return recording.subject
 
-    def read(self, files: Mapping[str, str]) -> dict[str, Levels]:
+    def read(self, what: str, url: str) -> dict[str, Levels]:
         """A file for each action unit."""
-        return {label: read_levels(url, INTENSITY) for label, url in files.items()}
+        return {what: read_levels(url, INTENSITY)}
+
+    def takes_for(self, paths: Sequence[str]) -> str | None:
+        """DISFA+, or frames that somebody extracted."""
+        if any(_PLUS.search(path) for path in paths):
+            return "these are the trials of DISFA+, another data set, which no adapter reads"
+        if pictures := [path for path in paths if claims_picture(path)]:
+            return (
+                f"it holds frames that were extracted ({pictures[0]}), and whether they count from 0 or 1 is "
+                "not known; give the folder with the videos as released"
+            )
+        return super().takes_for(paths)
 
     def expected(self) -> Collection[str]:
         """The 12 action units of the release."""

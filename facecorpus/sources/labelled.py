@@ -5,21 +5,26 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from facecorpus import storage
 from facecorpus.errors import UserError
-from facecorpus.record import Record
+from facecorpus.record import Record, label_order
 from facecorpus.sources.archives import (
     Container,
     InputError,
     Member,
     VideoContainer,
+    is_archive_name,
     is_video_name,
     printable,
 )
-from facecorpus.sources.codings import Levels, counted_from_one
-from facecorpus.sources.recordings import Recording, listed
-from facecorpus.sources.source import Part, Source
+from facecorpus.sources.codings import Levels, counted_from_one, is_blank
+from facecorpus.sources.facts import facts
+from facecorpus.sources.recordings import Recording, claims_picture, listed
+from facecorpus.sources.source import Part, Source, lies_there
+
+_OTHERS = 1000
 
 
 class Labelled(Source):
@@ -38,6 +43,8 @@ class Labelled(Source):
         self._pictures: dict[tuple[str, str], Recording] = {}
         self.labels: dict[str, dict[str, str]] = {}
         """What was handed to `add_labels`: what the labels are about -> what a file holds -> its path."""
+        self._others: list[str] = []
+        """The first pictures, videos and archives that the adapter took for nothing of the data set."""
         self._met: defaultdict[str, dict[str, None]] = defaultdict(dict[str, None])
 
     @abstractmethod
@@ -49,12 +56,24 @@ class Labelled(Source):
         """The name under which the labels of a recording were added."""
 
     @abstractmethod
-    def read(self, files: Mapping[str, str]) -> dict[str, Levels]:
-        """Label -> frame -> level, from what the files hold (as added) -> their URLs."""
+    def read(self, what: str, url: str) -> dict[str, Levels]:
+        """Label -> frame -> level, from a file and what it holds (as added)."""
 
     @abstractmethod
     def expected(self) -> Collection[str]:
         """Labels that every recording should have; a note says where one is missing."""
+
+    def check_numbering(self, recording: Recording, frames: Collection[int]) -> None:
+        """Refuse pictures whose numbers are not surely those of the annotated frames (`UserError`)."""
+
+    def takes_for(self, paths: Sequence[str]) -> str | None:
+        """What a place without a recording seems to be, from the files there that were not sorted."""
+        pictures = [path for path in paths if claims_picture(path) or is_video_name(path)]
+        if pictures:
+            return f"no picture or video there is called as the adapter expects (there is {listed(pictures)})"
+        if paths:
+            return f"the archive {paths[0]} is not read in place; unpack it"
+        return None
 
     def add_video(self, subject: str, video: str, path: str) -> None:
         """A video was found."""
@@ -62,9 +81,11 @@ class Labelled(Source):
         if held.container != path:
             raise self._twice(held.container, path, f"the recording {held.title}")
 
-    def add_picture(self, subject: str, video: str, frame: int, container: str, member: Member) -> None:
-        """A picture of a frame was found."""
-        held = self._pictures.setdefault((subject, video), Recording(subject, video, container))
+    def add_picture(
+        self, subject: str, video: str, frame: int, container: str, member: Member, shift: int = 0
+    ) -> None:
+        """A picture of a frame was found; it is called by the frame's number less `shift`."""
+        held = self._pictures.setdefault((subject, video), Recording(subject, video, container, shift=shift))
         if held.container != container or frame in held.pictures:
             before = storage.join(held.container, held.member(frame).path)
             after = storage.join(container, member.path)
@@ -84,7 +105,7 @@ class Labelled(Source):
     def stamps(self) -> dict[str, str]:
         """A stamp of every file that is a recording or holds labels."""
         self._recordings()
-        return self._stamps
+        return self._stamps | ({"/setting": "=".join(self.setting)} if self.setting else {})
 
     def open(self, container: str, under: str = "") -> Container:
         """A video, told by its name so that a damaged one costs its own frames alone; else any container."""
@@ -109,6 +130,8 @@ class Labelled(Source):
             self._meet("videos left aside, since their frames are there as pictures", self._videos[key].title)
         for about in sorted(self.labels.keys() - {self.about(recording) for recording in recordings}):
             self._meet("labels without a recording", about)
+            if cause := self.takes_for(self._others):
+                self._meet("perhaps the reason for that", cause)
         if left_out:
             self.notes.append(f"{left_out:,} frames are not annotated, and are no inputs")
         self.notes += [f"{what}: {listed(list(names))}" for what, names in sorted(self._met.items())]
@@ -137,27 +160,61 @@ class Labelled(Source):
                 path = printable(raw)
                 if self.sort(path, size):
                     self._stamps[path] = stamp
+                elif len(self._others) < _OTHERS and _may_hold_pictures(path):
+                    self._others.append(path)
         found = self._videos | self._pictures
         if not found or not self.labels:
-            raise self.missing("a recording of the data set" if not found else "a file of labels")
+            raise self._incomplete(found)
         return [found[key] for key in sorted(found)]
+
+    def _incomplete(self, found: Mapping[tuple[str, str], Recording]) -> UserError:
+        """The error for a place without recordings or without labels: first what is there."""
+        if found:
+            first = found[min(found)]
+            there = f"recordings ({first.title} in {first.container or 'it'}) but no file of labels"
+        elif self.labels:
+            about = min(self.labels)
+            there = f"labels ({next(iter(self.labels[about].values()))}) but no recording"
+        else:
+            there = "neither recordings nor labels"
+        cause = None if found else self.takes_for(self._others)
+        return UserError(
+            f"{self.location} holds {there} of {facts()[self.adapter].title}: "
+            f"{cause or lies_there(self.location)}; {self.layout_hint()}"
+        )
 
     def _coding(self, recording: Recording) -> dict[str, Levels]:
         """The labels of a recording; those of a video with frames counted from 1."""
         about = self.about(recording)
-        files = self.labels.get(about, {})
-        coding = self.read({what: storage.join(self.location, path) for what, path in files.items()})
+        coding: dict[str, Levels] = {}
+        blank: dict[str, str] = {}
+        for what, path in self.labels.get(about, {}).items():
+            url = storage.join(self.location, path)
+            found = {label: levels for label, levels in self.read(what, url).items() if levels}
+            if not found and is_blank(url):
+                blank[what] = f" ({PurePosixPath(path).name} is empty; copy it again)"
+            coding |= found
         if not coding:
-            self._meet("recordings without labels, which are left out", recording.title)
+            why = next(iter(blank.values()), "")
+            self._meet("recordings without labels, which are left out", f"{recording.title}{why}")
             return coding
         for label in self.expected():
             if label not in coding:
-                self._meet(f"no labels of {label}", about)
+                self._meet(f"no labels of {label}", f"{about}{blank.get(label, '')}")
         if recording.pictures:
-            return coding
-        if any(0 in levels for levels in coding.values()):
-            self._meet("labels that count frames from 0, renumbered from 1", about)
-        return counted_from_one(coding)
+            self.check_numbering(recording, set[int]().union(*coding.values()))
+        else:
+            if any(0 in levels for levels in coding.values()):
+                self._meet("labels that count frames from 0, renumbered from 1", about)
+            coding = counted_from_one(coding)
+        last = {label: max(levels) for label, levels in coding.items()}
+        for label in sorted(last, key=label_order):
+            if last[label] < max(last.values()):
+                self._meet(
+                    "labels that end before others, as in a file cut short",
+                    f"{label} of {about} ends at frame {last[label]}, others at {max(last.values())}",
+                )
+        return coding
 
     def _compare(self, recording: Recording, annotated: Sequence[int]) -> int:
         """Note annotated frames that are not there; returns the number of frames that are not annotated."""
@@ -191,3 +248,7 @@ class Labelled(Source):
     def _twice(self, first: str, second: str, what: str) -> UserError:
         places = " and ".join(storage.join(self.location, path) for path in (first, second))
         return UserError(f"{places} are both {what}; keep one of them below {self.location}")
+
+
+def _may_hold_pictures(path: str) -> bool:
+    return claims_picture(path) or is_video_name(path) or is_archive_name(path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from facecorpus.sources.archives import Member, frame_name
 
+PICTURE = r"\.(?:jpe?g|png|bmp|tiff?|webp)"
+"""How the names of pictures of frames end, as a regular expression that ignores case."""
 _NAMED = 5
 
 
@@ -22,6 +25,8 @@ class Recording:
     """The video; or the folder or archive that holds the pictures."""
     pictures: dict[int, Member] = field(default_factory=dict[int, Member])
     """Frame -> picture; empty for a video."""
+    shift: int = 0
+    """Frame less the number that its picture is called by."""
 
     @property
     def title(self) -> str:
@@ -36,12 +41,17 @@ class Recording:
             return self.pictures[frame]
         like = PurePosixPath(min(member.path for member in self.pictures.values()))
         digits = len(like.stem) if like.stem.startswith("0") else 1
-        return Member(str(like.with_stem(f"{frame:0{digits}d}")), -1, 0)
+        return Member(str(like.with_stem(f"{frame - self.shift:0{digits}d}")), -1, 0)
 
     def id(self, frame: int) -> str:
         """Id of a frame within its source."""
         path = self.member(frame).path
         return f"{self.subject}/{self.video}/{PurePosixPath(path).name}" if self.pictures else path
+
+
+def claims_picture(path: str) -> bool:
+    """Whether a file is called like a picture."""
+    return re.search(f"{PICTURE}$", path, re.IGNORECASE) is not None
 
 
 def listed(names: Sequence[str]) -> str:

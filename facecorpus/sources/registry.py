@@ -14,9 +14,12 @@ from facecorpus.sources.facts import Facts, facts
 from facecorpus.sources.source import Source, lies_there
 
 _NOT_ADAPTERS = frozenset(
-    {"annotations", "archives", "base", "codings", "facts", "labelled", "recordings", "registry", "source"}
+    (
+        *("annotations", "archives", "base", "codings", "facts", "labelled", "recordings", "registry"),
+        *("source", "texts"),
+    )
 )
-_SPEC = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<adapter>[^=:/]*)(?::(?P<path>.+))?")
+_SPEC = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<adapter>[^=:/]*)(?:/(?P<setting>\w+=\w+))?(?::(?P<path>.+))?")
 _NAME = re.compile(r"[a-z0-9_]+")
 
 
@@ -49,17 +52,22 @@ def source_class(adapter: str) -> type[Source]:
     )
 
 
-def make_source(adapter: str, name: str, location: str, cache: str | None = None) -> Source:
-    """The source called `name` at `location`; see `Source` for the arguments.
+def make_source(
+    adapter: str, name: str, location: str, cache: str | None = None, setting: str = ""
+) -> Source:
+    """The source called `name` at `location`; see `Source` and its `configure` for the arguments.
 
     Raises:
-        UserError: there is no such adapter.
+        UserError: there is no such adapter, or it has no such setting.
     """
-    return source_class(adapter)(name, location, cache)
+    source = source_class(adapter)(name, location, cache)
+    source.configure(setting)
+    return source
 
 
 def parse_spec(spec: str, root: str | None = None, cache: str | None = None) -> Source:
-    """The source that `[NAME=]ADAPTER[:PATH]` means, for example `celeba` or `photos=archive:photos.tar`.
+    """The source that `[NAME=]ADAPTER[/SETTING=VALUE][:PATH]` means, for example `celeba` or
+    `photos=archive:photos.tar`.
 
     Args:
         spec: NAME defaults to ADAPTER; PATH to ADAPTER, and is relative to ROOT unless absolute or a URL.
@@ -78,7 +86,8 @@ def parse_spec(spec: str, root: str | None = None, cache: str | None = None) -> 
     name = match["name"] if match["name"] is not None else adapter
     if not _NAME.fullmatch(name):
         raise UserError(f"source name {name!r} in {spec!r} may hold only a-z, 0-9 and _")
-    source = make_source(adapter, name, _location(adapter, match["path"], root, spec), cache)
+    location = _location(adapter, match["path"], root, spec)
+    source = make_source(adapter, name, location, cache, match["setting"] or "")
     if not storage.exists(source.location):
         above = source.location.rstrip("/").rpartition("/")[0] or "."
         raise UserError(

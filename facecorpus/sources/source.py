@@ -46,6 +46,9 @@ class Source(ABC):
     """Name of the module that defines the class."""
     recipe: ClassVar[str] = "face9m"
     """Name of the corpus recipe that suits the data set."""
+    settings: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    """What may be said of a copy of the data set that it does not say itself: setting -> value -> what it
+    means."""
 
     def __init__(self, name: str, location: str, cache: str | None = None) -> None:
         """Name the data set and where it is; nothing is opened yet.
@@ -58,8 +61,26 @@ class Source(ABC):
         self.name = name
         self.location = location
         self.cache = cache
+        self.setting: tuple[str, str] | None = None
+        """The one of `settings` that was made, and its value."""
         self.notes: list[str] = []
         """After `inventory` has run: sentences for the user on what was met besides inputs, or is missing."""
+
+    def configure(self, setting: str) -> None:
+        """Make a setting, given as NAME=VALUE; "" makes none.
+
+        Raises:
+            UserError: the adapter has no such setting or value.
+        """
+        name, _, value = setting.partition("=")
+        if value in self.settings.get(name, {}):
+            self.setting = (name, value)
+        elif setting:
+            known = [f"{name}={value}" for name, values in self.settings.items() for value in values]
+            raise UserError(
+                f"the adapter {self.adapter} has no setting {setting!r}; "
+                + (f"there is {' and '.join(known)}" if known else f"write {self.adapter}:PATH")
+            )
 
     @abstractmethod
     def parts(self) -> Sequence[Part]:
