@@ -97,9 +97,9 @@ class BP4D(Labelled):
             for value, meaning in self.settings["picture_0"].items()
         )
         raise UserError(
-            f"{self.location}: pictures of {recording.title} are called {min(shown)} to {max(shown)} and its labels are of "
-            f"frames {min(frames)} to {max(frames)}: if pictures begin with 0 and labels with 1, every label "
-            f"would be one picture late; say in --sources which it is: {meanings}"
+            f"{self.location}: pictures of {recording.title} are called {min(shown)} to {max(shown)} and its "
+            f"labels are of frames {min(frames)} to {max(frames)}: if pictures begin with 0 and labels with 1, every "
+            f"label would be one picture late; say in --sources which it is: {meanings}"
         )
 
     def _add_picture(self, subject: str, task: str, number: int, container: str, member: Member) -> None:
