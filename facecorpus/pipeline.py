@@ -117,8 +117,9 @@ def check_build(corpus: Corpus) -> None:
     found = make_detector(corpus.model(), weights=corpus.weights, device=corpus.device).build
     if found != corpus.detector_build:
         raise UserError(
-            f"{corpus.out} was begun with detector build {corpus.detector_build}, here it is {found}; use "
-            "the same --device and --weights, or run 'facecorpus build --rebuild'"
+            f"{corpus.out} was begun with detector build {corpus.detector_build}, here it is {found}; go on "
+            "with the same --device and --weights on a machine of the same kind, or run 'facecorpus build "
+            "--rebuild'"
         )
 
 

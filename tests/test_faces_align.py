@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -244,3 +247,29 @@ def test_points_that_coincide_have_no_pose() -> None:
 
 def test_interocular_is_the_distance_of_the_eyes() -> None:
     assert align.interocular_px([0, 0, 3, 4, 9, 9, 9, 9, 9, 9]) == 5.0
+
+
+_GEOMETRY = """
+import hashlib, sys
+import numpy as np
+from facecorpus.faces import align, warp
+from facecorpus.faces.face import Face, plausible
+rng, digest = np.random.default_rng(0), hashlib.sha256()
+for _ in range(400):
+    points = rng.normal(100, 40, (5, 2)).astype(np.float32)
+    matrix = align.align_similarity(points, 224, "wide-224").matrix
+    values = [align.pose_degrees(points), matrix, warp.inverse(matrix), align.matrix_for_scale(matrix, 0.625)]
+    digest.update(b"".join(np.asarray(value, np.float64).tobytes() for value in values))
+    digest.update(bytes([plausible(Face((40.0, 40.0, 160.0, 160.0), points, 1.0))]))
+print(digest.hexdigest())
+"""
+
+
+def test_stored_numbers_do_not_depend_on_the_kernels_of_blas() -> None:
+    def computed(core: str) -> str:
+        environment = {**os.environ, "OPENBLAS_CORETYPE": core}
+        return subprocess.run(
+            [sys.executable, "-c", _GEOMETRY], env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert computed("Prescott") == computed("Haswell") == computed("SkylakeX")

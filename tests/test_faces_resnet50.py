@@ -13,6 +13,7 @@ from facecorpus.errors import UserError
 from facecorpus.faces import weights
 from facecorpus.faces.detector import detect_many, make_detector
 from facecorpus.faces.face import Face, Image
+from facecorpus.faces.kernels import cpu_kernels
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the ResNet-50 detector needs it")
 pytest.importorskip("torchvision", reason="torchvision is not installed: the ResNet-50 detector needs it")
@@ -125,7 +126,7 @@ def test_the_pyramid_takes_it_like_any_detector(network: torch.nn.Module) -> Non
     (faces,) = detect_many(detector, [image], pyramid=(64,), min_score=0.5)
     assert faces and all(face.score >= 0.5 for face in faces)
     assert detector.name == "retinaface-resnet50"
-    assert detector.build == f"retinaface-resnet50-random+torch-{torch.__version__}+cpu"
+    assert detector.build == f"retinaface-resnet50-random+torch-{torch.__version__}+cpu+{cpu_kernels()}"
 
 
 @pytest.mark.parametrize("zipped", [False, True])

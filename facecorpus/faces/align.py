@@ -7,6 +7,7 @@ detector's box with a margin, `none` squashes the whole image. `warp` does the c
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -147,21 +148,26 @@ def similarity(points: ArrayLike, target: ArrayLike) -> Matrix:
     """The rotation, scale and shift (2, 3) that takes `points` (5, 2) nearest to `target` (5, 2) in squared
     distance.
 
-    In the plane Umeyama's solution without mirroring is the least-squares fit of one complex factor.
+    In the plane Umeyama's solution without mirroring is the least-squares fit of one complex factor. It is
+    computed in Python's own numbers: the last bit of a BLAS result depends on the processor.
 
     Raises:
         ValueError: the points coincide or are not finite.
     """
-    source = np.asarray(points, np.float64).reshape(-1, 2)
-    aim = np.asarray(target, np.float64).reshape(-1, 2)
-    p, q = source - source.mean(axis=0), aim - aim.mean(axis=0)
-    spread = float((p * p).sum())
-    if not (np.isfinite(spread) and spread > 1e-12):
+    source, aim = _complex(points), _complex(target)
+    middle, goal = sum(source) / len(source), sum(aim) / len(aim)
+    centred = [z - middle for z in source]
+    spread = sum(z.real * z.real + z.imag * z.imag for z in centred)
+    if not (math.isfinite(spread) and spread > 1e-12):
         raise ValueError("five points that coincide or are not finite cannot be aligned")
-    a = float((p * q).sum()) / spread
-    b = float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / spread
-    linear = np.array([[a, -b], [b, a]])
-    return np.column_stack([linear, aim.mean(axis=0) - linear @ source.mean(axis=0)])
+    turn = sum(z.conjugate() * (w - goal) for z, w in zip(centred, aim, strict=True)) / spread
+    shift = goal - turn * middle
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def _complex(points: ArrayLike) -> list[complex]:
+    rows: list[list[float]] = np.asarray(points, np.float64).reshape(-1, 2).tolist()
+    return [complex(x, y) for x, y in rows]
 
 
 def _template(name: str) -> NDArray[np.float64]:

@@ -49,7 +49,8 @@ class Detector(Protocol):
 
     name: str
     build: str
-    """Weights, runtime and provider: whatever the result depends on besides the image."""
+    """Weights, runtime, provider and the processor's kernels: whatever the result depends on besides the
+    image."""
 
     def detect_batch(self, images: Sequence[Image]) -> list[list[Face]]:
         """Faces of each image, at the image's own scale, by falling score, down to `SCORE_FLOOR`.

@@ -8,7 +8,7 @@ import numpy as np
 
 from facecorpus.faces.detector import Detector, detect
 from facecorpus.faces.face import Face, Image
-from facecorpus.faces.warp import Matrix, matrix_for_scale, warp
+from facecorpus.faces.warp import Matrix, inverse, matrix_for_scale, warp
 
 _LOOK_PX = 320
 """Side of the upright picture for the second look."""
@@ -49,7 +49,8 @@ def upright_square(face: Face, rgb: Image, scale: float, detector: Detector, siz
     if again:
         a0, b0, a1, b1 = again[0].box_xyxy_px
         centre = np.array([(a0 + a1) / 2, (b0 + b1) / 2])
-        middle = np.linalg.solve(upright[:, :2], centre - upright[:, 2])
+        back = inverse(upright)
+        middle = back[:, 0] * centre[0] + back[:, 1] * centre[1] + back[:, 2]
         longer = max(a1 - a0, b1 - b0) * _ROOM * longer / look_px
     return _square(turn, middle, longer, size_px)
 
@@ -58,7 +59,8 @@ def _square(turn: np.ndarray, middle: np.ndarray, side: float, size_px: int) -> 
     """The matrix that fills the crop with a square of that centre and side whose x axis is the unit vector
     `turn`."""
     linear = np.array([[turn[0], turn[1]], [-turn[1], turn[0]]]) * (size_px / side)
-    return np.column_stack([linear, np.full(2, (size_px - 1) / 2) - linear @ middle])
+    shift = (size_px - 1) / 2 - (linear[:, 0] * middle[0] + linear[:, 1] * middle[1])
+    return np.column_stack([linear, shift])
 
 
 def _in_the_middle(face: Face, look_px: int) -> bool:

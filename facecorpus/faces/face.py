@@ -69,7 +69,7 @@ def plausible(face: Face) -> bool:
     side = math.sqrt((x1 - x0) * (y1 - y0))
     left_eye, right_eye, nose, left_mouth, right_mouth = points / side
     eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
-    length = float(np.linalg.norm(mouth - eyes))
+    length = math.hypot(*(mouth - eyes).tolist())
     if not 0.2 <= length <= 0.75:
         return False
     down = (mouth - eyes) / length
@@ -78,9 +78,14 @@ def plausible(face: Face) -> bool:
     return bool(
         0.4 <= (x1 - x0) / (y1 - y0) <= 2.0
         and outside <= 0.1
-        and 0.05 <= (right_eye - left_eye) @ across <= 0.7
-        and 0.03 <= (right_mouth - left_mouth) @ across <= 0.7
-        and abs((right_eye - left_eye) @ down) <= 0.2
-        and 0.1 <= (nose - eyes) @ down / length <= 1.1
-        and abs((nose - eyes) @ across) <= 0.35
+        and 0.05 <= _along(right_eye - left_eye, across) <= 0.7
+        and 0.03 <= _along(right_mouth - left_mouth, across) <= 0.7
+        and abs(_along(right_eye - left_eye, down)) <= 0.2
+        and 0.1 <= _along(nose - eyes, down) / length <= 1.1
+        and abs(_along(nose - eyes, across)) <= 0.35
     )
+
+
+def _along(step: NDArray[np.float64], axis: NDArray[np.float64]) -> float:
+    """Length of a step along a unit vector, without BLAS, whose last bit depends on the processor."""
+    return float(step[0] * axis[0] + step[1] * axis[1])

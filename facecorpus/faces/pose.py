@@ -17,8 +17,23 @@ marks them (eyes 63 mm apart); depths are generic anthropometry. The ArcFace tem
 to mouth.
 """
 
-_CENTRED = MODEL_MM - MODEL_MM.mean(axis=0)
-_FIT: NDArray[np.float64] = np.asarray(np.linalg.pinv(_CENTRED), np.float64)
+
+def _fit() -> list[list[float]]:
+    """The pseudo-inverse (3, 5) of the centred model; its x is uncorrelated with y and z, by symmetry."""
+    rows: list[list[float]] = MODEL_MM.tolist()
+    x, y, z = ([v - sum(column) / 5 for v in column] for column in zip(*rows, strict=True))
+    xx, yy, yz, zz = (
+        sum(a * b for a, b in zip(*pair, strict=True)) for pair in ((x, x), (y, y), (y, z), (z, z))
+    )
+    det = yy * zz - yz * yz
+    return [
+        [v / xx for v in x],
+        [(zz * a - yz * b) / det for a, b in zip(y, z, strict=True)],
+        [(yy * b - yz * a) / det for a, b in zip(y, z, strict=True)],
+    ]
+
+
+_FIT = _fit()
 
 
 def interocular_px(points: ArrayLike) -> float:
@@ -41,13 +56,24 @@ def pose_degrees(points: ArrayLike) -> tuple[float, float, float]:
         yaw in [-90, 90], positive when the nose turns to image-right; pitch in [-180, 180], positive up; roll
         in [-180, 180], positive clockwise in the image. NaN for all three when the points coincide.
     """
-    image = np.asarray(points, np.float64).reshape(5, 2)
-    axes = np.asarray(_FIT @ (image - image.mean(axis=0)), np.float64).T
-    left, sizes, right = np.linalg.svd(axes, full_matrices=False)
-    if not sizes[1] > 1e-9 * max(sizes[0], 1e-9):
+    # In Python's own floats: the last bit of a BLAS or LAPACK result depends on the processor.
+    image: list[list[float]] = np.asarray(points, np.float64).reshape(5, 2).tolist()
+    xs, ys = ([v - sum(column) / 5 for v in column] for column in zip(*image, strict=True))
+    a, b = ([sum(f * v for f, v in zip(row, vs, strict=True)) for row in _FIT] for vs in (xs, ys))
+    aa, ab, bb = (sum(p * q for p, q in zip(*pair, strict=True)) for pair in ((a, a), (a, b), (b, b)))
+    area = math.sqrt(max(aa * bb - ab * ab, 0.0))  # product of the singular values of the rows a, b
+    # The smaller one is area / larger; the larger one squared lies between (aa + bb) / 2 and aa + bb.
+    if not area > 1e-9 * max(aa + bb, 1e-18):
         return math.nan, math.nan, math.nan
-    first, second = left @ right
-    third = np.cross(first, second)
+    # The nearest orthonormal rows are (A A^T)^(-1/2) A, and the root of a 2x2 matrix is closed.
+    scale = area * math.sqrt(aa + bb + 2 * area)
+    first = [((bb + area) * p - ab * q) / scale for p, q in zip(a, b, strict=True)]
+    second = [((aa + area) * q - ab * p) / scale for p, q in zip(a, b, strict=True)]
+    third = (
+        first[1] * second[2] - first[2] * second[1],
+        first[2] * second[0] - first[0] * second[2],
+        first[0] * second[1] - first[1] * second[0],
+    )
     # R = Rz(roll) Ry(-yaw) Rx(-pitch)
     yaw = math.asin(min(1.0, max(-1.0, third[0])))
     pitch = -math.atan2(third[1], third[2])

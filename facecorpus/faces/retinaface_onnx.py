@@ -12,6 +12,7 @@ import onnxruntime as ort
 from facecorpus.errors import UserError
 from facecorpus.faces import anchors
 from facecorpus.faces.face import SCORE_FLOOR, Face, Image, in_batches
+from facecorpus.faces.kernels import cpu_kernels
 from facecorpus.faces.weights import sha256_of, weights_path
 
 NAME = "retinaface-mobilenet025"
@@ -39,7 +40,8 @@ class RetinaFaceOnnx:
         self._session = _session(model, device)
         provider = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
         self._batch = 1 if provider == "cpu" else _CUDA_BATCH
-        self.build = f"{NAME}-{sha256_of(model)[:16]}+onnxruntime-{ort.__version__}+{provider}"
+        what = f"{NAME}-{sha256_of(model)[:16]}+onnxruntime-{ort.__version__}"
+        self.build = f"{what}+{provider}+{cpu_kernels()}"
 
     def detect_batch(self, images: Sequence[Image]) -> list[list[Face]]:
         """Faces of each image, at the image's own scale, by falling score.

@@ -25,6 +25,7 @@ from torchvision.ops import batched_nms
 from facecorpus.errors import UserError
 from facecorpus.faces import anchors
 from facecorpus.faces.face import SCORE_FLOOR, Face, Image, in_batches
+from facecorpus.faces.kernels import cpu_kernels
 from facecorpus.faces.weights import sha256_of, weights_path
 
 NAME = "retinaface-resnet50"
@@ -57,7 +58,8 @@ class RetinaFaceResnet50:
                 same.
         """
         self.name = NAME
-        self.build = f"{NAME}-{build}+torch-{torch.__version__}+{device}{'+half' if half else ''}"
+        what = f"{NAME}-{build}+torch-{torch.__version__}+{device}{'+half' if half else ''}"
+        self.build = f"{what}+{_gpu_kernels() if device == 'cuda' else ''}{cpu_kernels()}"
         self._device = torch.device(device)
         self._network = network.to(self._device).eval()
         self._batch = batch
@@ -153,6 +155,11 @@ def make_network() -> nn.Module:
         return RetinaFace(
             "Resnet50", pretrained=False, return_layers=layers, in_channels=256, out_channels=256
         )
+
+
+def _gpu_kernels() -> str:
+    major, minor = torch.cuda.get_device_capability()
+    return f"sm{major}{minor}+"
 
 
 def make(weights: str | None = None, device: str = "auto", *, half: bool = False) -> RetinaFaceResnet50:

@@ -23,7 +23,19 @@ def matrix_for_scale(matrix: Matrix, scale: float) -> Matrix:
     if scale == 1.0:
         return matrix
     shift = 0.5 / scale - 0.5
-    return np.hstack([matrix[:, :2] / scale, matrix @ np.array([[shift], [shift], [1.0]])])
+    moved = matrix[:, 2] + (matrix[:, 0] + matrix[:, 1]) * shift
+    return np.column_stack([matrix[:, :2] / scale, moved])
+
+
+def inverse(matrix: Matrix) -> Matrix:
+    """The matrix (2, 3) that undoes `matrix`, which must not be singular.
+
+    Closed, in Python's own floats: the last bit of a LAPACK result depends on the processor, and so then
+    would the crops.
+    """
+    (a, b, x), (c, d, y) = matrix.tolist()
+    det = a * d - b * c
+    return np.array([[d / det, -b / det, (b * y - d * x) / det], [-c / det, a / det, (c * x - a * y) / det]])
 
 
 def warp(rgb: Image, matrix: Matrix, size_px: int) -> tuple[Image, float]:
@@ -46,13 +58,20 @@ def warp(rgb: Image, matrix: Matrix, size_px: int) -> tuple[Image, float]:
         ValueError: the matrix is singular or not finite.
     """
     linear = np.asarray(matrix[:, :2], np.float64)
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(linear)) < 1e-12:
+    if (
+        not np.isfinite(matrix).all()
+        or abs(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0]) < 1e-12
+    ):
         raise ValueError(f"the matrix {np.asarray(matrix).tolist()} maps the image to nothing")
-    backward = np.asarray(np.linalg.inv(linear), np.float64)
-    back = np.hstack([backward, -backward @ matrix[:, 2:]], dtype=np.float64)
+    back = inverse(matrix)
     height, width = rgb.shape[:2]
-    edge = np.array([-0.5, size_px - 0.5])
-    corners = np.stack(np.meshgrid(edge, edge), axis=-1).reshape(4, 2)[[0, 1, 3, 2]] @ backward.T + back[:, 2]
+    low, high = -0.5, size_px - 0.5
+    corners = np.array(
+        [
+            back[:, 0] * x + back[:, 1] * y + back[:, 2]
+            for x, y in ((low, low), (high, low), (high, high), (low, high))
+        ]
+    )
     padded = _outside(corners, width, height)
     region, x0, y0 = _region(rgb, corners)
     back[:, 2] -= (x0, y0)

@@ -15,7 +15,10 @@ from facecorpus.sources.base import Source, make_source
 
 CONFIG = "corpus.json"
 INDEXES = "inventory/index"
-_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "simplejpeg", "pyarrow")
+_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "simplejpeg")
+"""Those that the bytes of a crop depend on."""
+_NOTED = ("pyarrow",)
+"""Those that only write the tables: an update is recorded, and nothing is done again for it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Corpus:
     detector: str
     """The detector in use (`auto` resolved)."""
     detector_build: str
-    """Hash of the weights, runtime and provider."""
+    """Hash of the weights, runtime, provider and the processor's kernels."""
     weights: str | None = None
     """`--weights`, where given."""
     device: str = "auto"
@@ -63,7 +66,7 @@ class Corpus:
             "recipe": to_plain(self.recipe),
             "detector": self.detector,
             "detector_build": self.detector_build,
-            "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+            "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES + _NOTED},
             "sources": [vars(source) for source in self.sources],
             "drawn": list(self.drawn),
         }
@@ -83,6 +86,8 @@ class Corpus:
             "sidecar_json",
         ):
             del recipe[name]
+        for name in _NOTED:
+            del config["libraries"][name]
         return units.digest({**config, "sources": None, "drawn": None})
 
 
@@ -134,7 +139,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     gone = {s["name"] for s in before.get("sources", [])} - {s["name"] for s in now["sources"]}
     found = [f"source {name} is no longer named" for name in sorted(gone)]
     old, new = _flat({**before, "sources": None}), _flat({**now, "sources": None})
-    ignored = {"recipe.about", "drawn"} | {key for key in old | new if key.startswith("recipe.sources")}
+    ignored = {"recipe.about", "drawn", *(f"libraries.{name}" for name in _NOTED)} | {key for key in old | new if key.startswith("recipe.sources")}
     for key in sorted((old.keys() | new.keys()) - ignored):
         if old.get(key) != new.get(key):
             found.append(f"{key} was {old.get(key)} and is {new.get(key)}")
