@@ -139,7 +139,9 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     gone = {s["name"] for s in before.get("sources", [])} - {s["name"] for s in now["sources"]}
     found = [f"source {name} is no longer named" for name in sorted(gone)]
     old, new = _flat({**before, "sources": None}), _flat({**now, "sources": None})
-    ignored = {"recipe.about", "drawn", *(f"libraries.{name}" for name in _NOTED)} | {key for key in old | new if key.startswith("recipe.sources")}
+    ignored = {"recipe.about", "drawn", *(f"libraries.{name}" for name in _NOTED)} | {
+        key for key in old | new if key.startswith("recipe.sources")
+    }
     for key in sorted((old.keys() | new.keys()) - ignored):
         if old.get(key) != new.get(key):
             found.append(f"{key} was {old.get(key)} and is {new.get(key)}")
