@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,12 +148,108 @@ class Runs:
         return os.system, (f"touch {self.marker}",)
 
 
-def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
-    marker = tmp_path / "ran"
-    torch.save({"model": encoder().state_dict(), "args": Runs(marker)}, tmp_path / "evil.pth")
-    with pytest.raises(UserError, match=r"evil.pth holds the Python object posix.system.*safetensors"):
-        load_encoder(encoder(), tmp_path / "evil.pth")
-    assert not marker.exists()
+def evil_pickles(folder: Path) -> dict[str, Path]:
+    """Files that would run code if they were unpickled, as torch and as plain pickle write them."""
+    marker, good = folder / "ran", encoder().state_dict()
+    torch.save({"model": good, "args": Runs(marker)}, folder / "torch.pth")
+    torch.save({"model": good, "args": Runs(marker)}, folder / "4.pth", pickle_protocol=4)
+    torch.save(
+        {"model": good, "args": Runs(marker)}, folder / "old.pth", _use_new_zipfile_serialization=False
+    )
+    for protocol in (0, 2, 4, 5):
+        (folder / f"plain{protocol}.pth").write_bytes(pickle.dumps({"a": Runs(marker)}, protocol))
+    (folder / "inst.pth").write_bytes(b"(S'true'\nios\nsystem\n.")
+    # Broken off after the harm: unpickling would have run it.
+    (folder / "cut.pth").write_bytes(pickle.dumps({"a": Runs(marker), "b": 0}, 4)[:-6])
+    return {path.name: path for path in folder.glob("*.pth")}
+
+
+def test_code_in_a_pickle_is_refused_as_such_and_not_run(tmp_path: Path) -> None:
+    for name, path in evil_pickles(tmp_path).items():
+        with pytest.raises(
+            UserError, match=rf"{name} holds the Python object (posix|os)\.system.*safetensors"
+        ):
+            load_encoder(encoder(), path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickle_of_data_alone_is_told_from_a_damaged_file(tmp_path: Path) -> None:
+    (tmp_path / "data.pth").write_bytes(pickle.dumps({"a": [1, 2]}, 4))
+    with pytest.raises(UserError, match=r"a pickle that torch\.save did not write"):
+        load_encoder(encoder(), tmp_path / "data.pth")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda t: {"model_state_dict": t, "epoch": 1},
+        lambda t: {"model_ema": t},
+        lambda t: {"model": t, "model_ema": {name: v + 1 for name, v in t.items()}, "step": torch.tensor(3)},
+        lambda t: {"ema": {"module": t}, "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}},
+        lambda t: {
+            "state_dict": {f"model.{k}": v for k, v in t.items()} | {"criterion.weight": torch.ones(2)},
+            "pytorch-lightning_version": "2.2",
+        },
+        *(
+            lambda t, before=before: {f"{before}{k}": v for k, v in t.items()}
+            for before in ("module.", "encoder.", "backbone.", "_orig_mod.", "module._orig_mod.")
+        ),
+    ],
+)
+def test_weights_under_other_keys_and_prefixes(
+    tmp_path: Path, wrap: Callable[[dict[str, Tensor]], Any]
+) -> None:
+    published = encoder(1)
+    torch.save(wrap(published.state_dict()), tmp_path / "file.pth")
+    model = encoder(2)
+    report = load_encoder(model, tmp_path / "file.pth")
+    assert same_encoder(model, published) and not report.missing
+    assert (report.where in str(report)) and report.where in (
+        "",
+        "model_state_dict",
+        "model_ema",
+        "ema.module",
+    )
+
+
+def incomplete(tensors: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], str]]:
+    """Encoders of other layouts, and what the refusal must name."""
+    halved = dict(tensors)
+    for at in range(2):
+        bias = halved.pop(f"blocks.{at}.attn.qkv.bias")
+        halved |= {f"blocks.{at}.attn.q_bias": bias[:24], f"blocks.{at}.attn.v_bias": bias[48:]}
+    return {
+        "no_mlp": (
+            {name.replace(".mlp.", "."): value for name, value in tensors.items()},
+            r"lacks blocks.\*.mlp.fc1, blocks.\*.mlp.fc2 in 2 of 2 blocks \(it has blocks.\*.fc1, ",
+        ),
+        "q_bias": (
+            halved,
+            r"lacks blocks.\*.attn.qkv.bias in 2 of 2 blocks \(it has blocks.\*.attn.q_bias, ",
+        ),
+        "one_block": (
+            {name: value for name, value in tensors.items() if name != "blocks.0.norm1.weight"},
+            r"lacks blocks.\*.norm1.weight in 1 of 2 blocks: not a whole encoder",
+        ),
+        "no_class": ({n: v for n, v in tensors.items() if n != "cls_token"}, "lacks cls_token: "),
+        "no_positions": ({n: v for n, v in tensors.items() if n != "pos_embed"}, "lacks pos_embed: "),
+        "scaled": (
+            tensors | {f"blocks.{at}.ls1.gamma": torch.ones(24) for at in range(2)},
+            r"has blocks.\*.ls1.gamma in 2 of 2 blocks, which the model does not compute with",
+        ),
+        "registers": (tensors | {"reg_token": torch.zeros(1, 4, 24)}, "has reg_token, which the model"),
+    }
+
+
+def test_an_encoder_is_whole_or_refused(tmp_path: Path) -> None:
+    model = encoder(2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for name, (tensors, words) in incomplete(encoder(1).state_dict()).items():
+        torch.save({"model": tensors}, tmp_path / f"{name}.pth")
+        with pytest.raises(UserError, match=words) as refusal:
+            load_encoder(model, tmp_path / f"{name}.pth")
+        assert "\n" not in str(refusal.value)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def other_files(folder: Path) -> dict[str, str]:
@@ -169,6 +268,16 @@ def other_files(folder: Path) -> dict[str, str]:
     (folder / "cut.pth").write_bytes((folder / "cut.pth").read_bytes()[:5000])
     save_file(good, folder / "cut.safetensors")
     (folder / "cut.safetensors").write_bytes((folder / "cut.safetensors").read_bytes()[:-100])
+    parts = {"ema": {"module": good}, "other": good}
+    torch.save(parts, folder / "two.pth")
+    both = {f"{of}.{name}": tensor for of in ("student", "teacher") for name, tensor in good.items()}
+    torch.save({"model": both}, folder / "pair.pth")
+    with zipfile.ZipFile(folder / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("archive/data.pkl", bytes(50_000_000))
+    torch.save({**good, "pos_embed": torch.zeros(1, 1, 24).expand(1, 1 << 40, 24)}, folder / "spread.pth")
+    for end in ("pth", "safetensors"):
+        (folder / f"page.{end}").write_text("<!DOCTYPE html><html><title>Sign in</title></html>")
+        (folder / f"lfs.{end}").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
     (folder / "words.pth").write_text("not found")
     (folder / "words.safetensors").write_text("not found")
     (folder / "none.pth").write_bytes(b"")
@@ -181,12 +290,20 @@ def other_files(folder: Path) -> dict[str, str]:
         "tokens.pth": "18 positions",
         "norm.pth": "norm.weight of shape",
         "resnet.pth": "no ViT encoder.*conv1",
-        "empty.pth": "no tensors",
-        "list.pth": "no tensors",
+        "empty.pth": "no tensors by name .it has epoch: int.*torch.save",
+        "list.pth": "no tensors by name .it is a list.",
         "cut.pth": "cut short",
         "cut.safetensors": "cut short",
-        "words.pth": "cut short",
-        "words.safetensors": "cut short",
+        "words.pth": "is text: give a .pth or .safetensors",
+        "words.safetensors": "is text: give a .pth or .safetensors",
+        "page.pth": "is an HTML page .*: download it again in a browser",
+        "page.safetensors": "is an HTML page .*: download it again in a browser",
+        "lfs.pth": "is a Git LFS pointer.*: run 'git lfs pull'",
+        "lfs.safetensors": "is a Git LFS pointer.*: run 'git lfs pull'",
+        "two.pth": r"several sets of tensors, under ema.module, other: .*f\['ema'\]\['module'\]",
+        "pair.pth": r"several encoders .under student\., teacher\..",
+        "bomb.pth": "unpacks to 50,000,000 bytes",
+        "spread.pth": "pos_embed says more values than it holds",
         "none.pth": "cut short",
         "folder.pth": "not a file.*no finished checkpoint",
         "absent.pth": "not a file",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 import torch
@@ -19,6 +19,12 @@ from fautrain.models.weights import find_weights, read_weights
 ENCODER: Final = re.compile(
     r"cls_token|pos_embed|patch_embed\.proj\.(weight|bias)|blocks\.\d+\..+|(fc_)?norm\.(weight|bias)"
 )
+USUAL: Final = ("", "model", "state_dict")
+"""Parts of a file that need no mention."""
+NORM: Final = re.compile(r"(fc_)?norm\.(weight|bias)")
+"""What a whole encoder may lack: published models end in one of the two, or in none."""
+INNER: Final = re.compile(r"(blocks\.\d+|patch_embed|norm_pre|reg_token|register_tokens|rel_pos\w*)(\.|$).*")
+"""Names of tensors that an encoder computes with: one that our model lacks makes it another encoder."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,16 @@ class LoadReport:
     file: str
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
-    """The encoder's, not in the file: they keep their initial values."""
+    """The encoder's last norm, not in the file: it keeps its initial values."""
     unexpected: tuple[str, ...]
     """In the file, not the encoder's: heads, decoders, mask tokens."""
     interpolated: str | None
     """How `pos_embed` was changed, such as `14x14 -> 7x7`."""
+    where: str = ""
+    """Part of the file that they were read from, such as `model_ema`; empty for the usual ones."""
 
     def __str__(self) -> str:
-        parts = [f"{self.file}: {len(self.loaded)} tensors loaded"]
+        parts = [f"{self.file}: {len(self.loaded)} tensors loaded{f' from {self.where}' * bool(self.where)}"]
         parts += [f"missing {_brief(self.missing)}"] if self.missing else []
         parts += [f"unused {_brief(self.unexpected)}"] if self.unexpected else []
         parts += [f"positions interpolated {self.interpolated}"] if self.interpolated else []
@@ -48,6 +56,48 @@ def _brief(names: tuple[str, ...]) -> str:
         re.sub(r"\.\d+\..*", ".*", name).removesuffix(".weight").removesuffix(".bias") for name in names
     )
     return ", ".join(dict.fromkeys(folded))
+
+
+def _whole_names(names: Iterable[str], depth: int) -> str:
+    """Names such as `blocks.*.mlp.fc1 in 4 of 4 blocks`: a weight and its bias in one, if both are there."""
+    numbers: dict[str, set[str]] = {}
+    for name in names:
+        block = re.match(r"blocks\.(\d+)\.", name)
+        numbers.setdefault(re.sub(r"^blocks\.\d+", "blocks.*", name), set()).add(block[1] if block else "")
+    words: dict[str, str] = {}
+    for name, blocks in numbers.items():
+        stem, _, leaf = name.rpartition(".")
+        other = {"weight": "bias", "bias": "weight"}.get(leaf)
+        stem = stem if f"{stem}.{other}" in numbers else name
+        words[stem] = f" in {len(blocks)} of {depth} blocks" if "" not in blocks else ""
+    parts = [
+        (f"{stem} and {len(words) - 6} more" if at == 5 and len(words) > 6 else stem, words[stem])
+        for at, stem in enumerate(list(words)[:6])
+    ]
+    same = {count for _, count in parts}
+    if len(same) == 1:
+        return ", ".join(stem for stem, _ in parts) + same.pop()
+    return ", ".join(stem + count for stem, count in parts)
+
+
+def _check_whole(model: Trunk, tensors: Mapping[str, Tensor], file: str) -> None:
+    """Refuse an encoder that lacks tensors of ours, or has some that ours does not compute with."""
+    own = [name for name in model.state_dict() if ENCODER.fullmatch(name)]
+    missing = [name for name in own if name not in tensors and not NORM.fullmatch(name)]
+    known = set(own)
+    foreign = [name for name in tensors if name not in known and INNER.fullmatch(name)]
+    depth = model.size.depth
+    instead = f" (it has {_whole_names(foreign, depth)} instead)" if foreign else ""
+    if missing:
+        raise UserError(
+            f"{file} lacks {_whole_names(missing, depth)}{instead}: not a whole encoder as MAE, FMAE, timm "
+            "name it; rename or convert its tensors, or give other weights"
+        )
+    if foreign:
+        raise UserError(
+            f"{file} has {_whole_names(foreign, depth)}, which the model does not compute with: an encoder "
+            "of another architecture; give weights of MAE, FMAE or timm's plain ViT"
+        )
 
 
 def _side(positions: Tensor) -> int:
@@ -130,15 +180,16 @@ def load_encoder(model: Trunk, where: str | pathlib.Path) -> LoadReport:
     there. The model is changed only if the whole file fits.
     """
     path = find_weights(where)
-    tensors = read_weights(path)
+    tensors, part = read_weights(path)
     _check_architecture(model, tensors, str(path))
+    _check_whole(model, tensors, str(path))
     interpolated = None
     if "pos_embed" in tensors:
         before = _side(tensors["pos_embed"])
         tensors["pos_embed"] = interpolate_positions(tensors["pos_embed"], model.grid)
         interpolated = f"{before}x{before} -> {model.grid}x{model.grid}" if before != model.grid else None
     own = {name: tensor for name, tensor in model.state_dict().items() if ENCODER.fullmatch(name)}
-    return _load(model, own, tensors, path, interpolated)
+    return replace(_load(model, own, tensors, path, interpolated), where="" if part in USUAL else part)
 
 
 def load_whole(model: Trunk, where: str | pathlib.Path) -> LoadReport:
@@ -148,7 +199,7 @@ def load_whole(model: Trunk, where: str | pathlib.Path) -> LoadReport:
     only an identity head may be in the file alone, since detection does without it.
     """
     path = find_weights(where)
-    tensors = read_weights(path)
+    tensors, _ = read_weights(path)
     _check_architecture(model, tensors, str(path))
     own = model.state_dict()
     missing = tuple(name for name in own if name not in tensors)

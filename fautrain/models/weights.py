@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import pickle
+import pickletools
 import re
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
+from zipfile import ZipFile, is_zipfile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from facecorpus.signature import HEAD_BYTES, sniff
 from fautrain.errors import UserError
 
 HUB: Final = "hub:"
@@ -23,26 +24,30 @@ MODEL_FILE: Final = "model.safetensors"
 MANIFEST: Final = "manifest.json"
 """and what it writes there last."""
 STEP_NAME: Final = re.compile(r"step-(\d+)")
-WRAPPERS: Final = ("model", "state_dict")
-"""Where a training file keeps its weights; else it is the state dict itself."""
-PREFIXES: Final = ("module.", "_orig_mod.")
-"""What DDP and `torch.compile` put before every name."""
-UNREADABLE: Final = (
-    pickle.UnpicklingError,
-    SafetensorError,
-    RuntimeError,
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
+WRAPPERS: Final = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "module",
+    "network",
+    "net",
+    "encoder",
+    "weights",
 )
-"""What torch and safetensors raise for damaged files."""
+"""Where a training file keeps its weights, the likeliest first; else it is the state dict itself, or whatever
+it calls its only dictionary of tensors."""
+_ZIP: Final = b"PK\x03\x04"
+ANCHOR: Final = "patch_embed.proj.weight"
+"""What stands before this name stands before the whole encoder: `module.` of DDP, `_orig_mod.` of
+`torch.compile`, `model.` of Lightning, `encoder.` or `backbone.` of a larger model."""
 # FMAE's files pickle the command line, paths included. These two hold data only; nothing else is let in.
 _DATA_ONLY: Final[list[Any]] = [
     argparse.Namespace,
     pathlib.PosixPath,
     (pathlib.PosixPath, "pathlib.PosixPath"),  # Python 3.13 has it in another module
 ]
+_HARMLESS: Final = ("torch.", "collections.", "_codecs.encode", "argparse.Namespace", "pathlib.PosixPath")
+"""How the names begin that a sound file's pickle holds."""
 
 
 def find_weights(where: str | pathlib.Path) -> pathlib.Path:
@@ -93,39 +98,165 @@ def _in_folder(folder: pathlib.Path) -> pathlib.Path:
     return max(finished)[1] / MODEL_FILE
 
 
-def read_weights(path: pathlib.Path) -> dict[str, Tensor]:
+class Weights(NamedTuple):
+    """The tensors of a file by name, without what stands before all names of the encoder."""
+
+    tensors: dict[str, Tensor]
+    where: str
+    """Which part of the file they are; empty for the whole."""
+
+
+def read_weights(path: pathlib.Path) -> Weights:
     """The tensors of a `.safetensors` file, or of a `.pth` read without running any code that it may hold.
 
-    What DDP or `torch.compile` put before every name is taken off.
+    Raises:
+        UserError: it is no file of weights, or holds none, or several sets of them.
     """
     try:
-        if path.suffix == ".safetensors":
-            return _without_prefix(load_file(path))
+        if _is_safetensors(path):
+            return _of_one_encoder(load_file(path), "", path)
+        _refuse_inflated(path)
         with torch.serialization.safe_globals(_DATA_ONLY):
             content: object = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        foreign = re.search(r"GLOBAL (\S+)", str(error))
-        if foreign:
-            raise UserError(
-                f"{path} holds the Python object {foreign[1]}, and a pickle can run code, so it is not read: "
-                "if you trust the file, load it in Python and save its tensors as .safetensors"
-            ) from error
-        raise UserError(f"{path} cannot be read as weights, it may be cut short: fetch it again") from error
-    for key in WRAPPERS:
-        inner = content.get(key) if isinstance(content, Mapping) else None
-        if isinstance(inner, Mapping):
-            content = cast(object, inner)
-            break
-    tensors: dict[str, Tensor] = {}
-    if isinstance(content, Mapping):
-        tensors = {str(k): v for k, v in cast(Mapping[Any, Any], content).items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise UserError(f"{path} holds no tensors, neither at its top nor under {' or '.join(WRAPPERS)}")
-    return _without_prefix(tensors)
+    except UserError:
+        raise
+    except Exception as error:  # damaged bytes raise whatever the place they are met raises
+        raise _refusal(path, error) from error
+    tensors, where = _state_dict(content, path)
+    return _of_one_encoder(tensors, where, path)
 
 
-def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return dict(tensors)
+def _is_safetensors(path: pathlib.Path) -> bool:
+    """By the first bytes: the length of a JSON header, and its brace."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= 100_000_000
+
+
+def _refuse_inflated(path: pathlib.Path) -> None:
+    """`torch.save` compresses nothing: what unpacks to far more than the file was made to exhaust memory."""
+    if not is_zipfile(path):
+        return
+    with ZipFile(path) as archive:
+        inflated = sum(member.file_size for member in archive.infolist())
+    if inflated > 2 * path.stat().st_size:
+        raise UserError(
+            f"{path} unpacks to {inflated:,} bytes, which no file of torch.save does; "
+            "get the weights from their owner again"
+        )
+
+
+def _refusal(path: pathlib.Path, error: Exception) -> UserError:
+    """Why a file that torch or safetensors gave up on is none: by its first bytes and its pickle's names."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    signature = sniff(head)
+    names, whole = _pickled_names(path)
+    told = re.search(r"GLOBAL (\S+)", str(error))
+    foreign = [told[1]] if told else [name for name in names if not name.startswith(_HARMLESS)]
+    unread = (
+        "and a pickle can run code, so it is not read: "
+        "if you trust the file, load it in Python and save its tensors as .safetensors"
+    )
+    if foreign and not (signature and signature.stands_in):
+        return UserError(f"{path} holds the Python object {foreign[0]}, {unread}")
+    if signature and not head.startswith(_ZIP):
+        remedy = signature.remedy or "give a .pth or .safetensors file of weights"
+        return UserError(f"{path} is {signature.says}: {remedy.replace('{0}', str(path))}")
+    if whole and not head.startswith(_ZIP):
+        return UserError(f"{path} is a pickle that torch.save did not write, {unread}")
+    return UserError(f"{path} cannot be read as weights, it is damaged or cut short: fetch it again")
+
+
+def _pickled_names(path: pathlib.Path) -> tuple[list[str], bool]:
+    """The Python objects that the pickle of a `.pth` names, and whether it has an end; nothing is run."""
+    names: list[str] = []
+    words: list[str] = []
+    try:
+        for code, argument, _ in pickletools.genops(_pickle(path)):
+            if code.name in ("GLOBAL", "INST"):
+                names.append(str(argument).replace(" ", "."))
+            elif code.name == "STACK_GLOBAL":
+                names.append(".".join(words[-2:]) or "of an unknown name")
+            elif isinstance(argument, str):
+                words.append(argument)
+    except Exception:  # it breaks off, or is no pickle
+        return names, False
+    return names, True
+
+
+def _pickle(path: pathlib.Path) -> bytes:
+    """The pickle in a file of `torch.save`, whose other parts are plain bytes; else the file's beginning."""
+    most = 1 << 26
+    if is_zipfile(path):
+        with ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            with archive.open(name) as file:
+                return file.read(most)
+    with path.open("rb") as file:
+        return file.read(most)
+
+
+def _state_dict(content: object, path: pathlib.Path) -> tuple[dict[str, Tensor], str]:
+    """The one dictionary of named tensors in what a file holds, and the key that it is under."""
+    found = _dictionaries(content)
+    # A step count may be a tensor, too: the weights are where an encoder is, if it is anywhere.
+    found = {key: t for key, t in found.items() if any(name.endswith(ANCHOR) for name in t)} or found
+    chosen = next((key for key in ("", *WRAPPERS) if key in found), None)
+    if chosen is None and len(found) == 1:
+        (chosen,) = found
+    if chosen is not None:
+        return found[chosen], chosen
+    if not found:
+        raise UserError(
+            f"{path} holds no tensors by name ({_contents(content)}): "
+            "save the model's state dict alone, torch.save({'model': model.state_dict()}, ...)"
+        )
+    part = "".join(f"[{key!r}]" for key in min(found).split("."))
+    raise UserError(
+        f"{path} holds several sets of tensors, under {', '.join(sorted(found))}: save one of them alone, "
+        f"such as torch.save({{'model': f{part}}}, ...)"
+    )
+
+
+def _dictionaries(content: object) -> dict[str, dict[str, Tensor]]:
+    """Those dictionaries of named tensors that lie at the top, "", or up to two keys down, "ema.module"."""
+    level: dict[str, object] = {"": content}
+    found: dict[str, dict[str, Tensor]] = {}
+    for _ in range(3):
+        below: dict[str, object] = {}
+        for key, item in level.items():
+            if not isinstance(item, Mapping):
+                continue
+            entries = {k: v for k, v in cast(Mapping[Any, Any], item).items() if isinstance(k, str)}
+            if tensors := {k: v for k, v in entries.items() if isinstance(v, Tensor)}:
+                found[key] = tensors
+            dot = f"{key}." if key else ""
+            below |= {dot + k: v for k, v in entries.items() if isinstance(v, Mapping)}
+        level = below
+    return found
+
+
+def _contents(content: object) -> str:
+    """What a file holds at its top, in words."""
+    if not isinstance(content, Mapping):
+        return f"it is a {type(content).__name__}"
+    items = list(cast(Mapping[Any, Any], content).items())[:5]
+    return "it has " + (", ".join(f"{str(k)[:40]}: {type(v).__name__}" for k, v in items) or "nothing")
+
+
+def _of_one_encoder(tensors: Mapping[str, Tensor], where: str, path: pathlib.Path) -> Weights:
+    """Without the prefix of the encoder; names that lack it stay as they are."""
+    for name, tensor in tensors.items():
+        if tensor.layout == torch.strided and tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise UserError(f"{path} is damaged: {name} says more values than it holds; fetch it again")
+    prefixes = [name.removesuffix(ANCHOR) for name in tensors if name.endswith(ANCHOR)]
+    if len(prefixes) > 1 and "" not in prefixes:
+        raise UserError(
+            f"{path} holds several encoders (under {', '.join(sorted(prefixes))}): save the tensors of one "
+            "alone, without what stands before their names"
+        )
+    prefix = prefixes[0] if len(prefixes) == 1 else ""
+    if not prefix:
+        return Weights(dict(tensors), where)
+    return Weights({name.removeprefix(prefix): tensor for name, tensor in tensors.items()}, where)
