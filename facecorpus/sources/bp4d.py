@@ -98,8 +98,8 @@ class BP4D(Labelled):
         )
         raise UserError(
             f"{self.location}: pictures of {recording.title} are called {min(shown)} to {max(shown)} and its "
-            f"labels are of frames {min(frames)} to {max(frames)}: if pictures begin with 0 and labels with 1, every "
-            f"label would be one picture late; say in --sources which it is: {meanings}"
+            f"labels are of frames {min(frames)} to {max(frames)}: if pictures begin with 0 and labels "
+            f"with 1, every label would be one picture late; say in --sources which it is: {meanings}"
         )
 
     def _add_picture(self, subject: str, task: str, number: int, container: str, member: Member) -> None:
