@@ -9,7 +9,7 @@ here.
     OUT/shards/NAME-000000.tar           USTAR, KEY.jpg (and KEY.json where the recipe asks), readable by
     webdataset OUT/shards/NAME-000000.tar.idx       little-endian uint64 byte offsets of the samples, and of
     the end of the last OUT/shards/NAME-000000.parquet       MANIFEST: one row per sample, in tar order
-    OUT/shards.parquet                   SHARDS: one row per shard, with its SHA-256
+    OUT/shards.parquet                   SHARDS: one row per shard, with its SHA-256; its metadata hold CROPS
     OUT/done/PHASE/UNIT.json             a finished unit of work: its digest and the hashes of what it wrote
 
 The fields are described in `record.py`; a field has the same name and type in every table that holds it.
@@ -122,6 +122,20 @@ SHARDS = pa.schema(
         ("last_key", pa.string()),
     ]
 )
+
+CROPS = b"facecorpus.crops"
+"""Key in the metadata of `shards.parquet`: how the crops were cut and of what, as a JSON object, so that a
+model that learnt from them can be given such crops without the corpus.
+
+    recipe          every recipe value that a crop depends on (`facecorpus.recipes.CorpusRecipe`): align,
+                    template, box_margin, size_px, limits, ...
+    points_px       where eyes, nose and corners of the mouth lie in the crop, [[x, y] * 5] (null unless
+                    align is similarity)
+    detector        name of the detector that ran
+    detector_build  hash of its weights, runtime and provider
+    sources         [{"name", "adapter", "terms"}]: terms is null where none are known
+    drawn           names of those that 'facecorpus synth' drew
+"""
 
 
 def shard_name(name: str, number: int) -> str:

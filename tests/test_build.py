@@ -70,7 +70,13 @@ def test_a_sample_can_be_picked_by_its_offset(corpus: Path) -> None:
 
 def test_tables_have_the_promised_columns(corpus: Path) -> None:
     assert pq.read_schema(corpus / "selection.parquet").equals(schema.SELECTION)
-    assert pq.read_schema(corpus / "shards.parquet").equals(schema.SHARDS)
+    table = pq.read_schema(corpus / "shards.parquet")
+    assert table.equals(schema.SHARDS)
+    crops = json.loads(table.metadata[schema.CROPS])
+    assert (crops["recipe"]["align"], crops["recipe"]["size_px"]) == ("similarity", 224)
+    assert len(crops["points_px"]) == 5 and not {"seed", "dedup"} & crops["recipe"].keys()
+    assert all(source.keys() == {"name", "adapter", "terms"} for source in crops["sources"])
+    assert "research" in next(s["terms"] for s in crops["sources"] if s["adapter"] == "celeba")
     for path in corpus.glob("shards/*.parquet"):
         assert pq.read_schema(path).equals(schema.MANIFEST)
     for path in corpus.glob("scores/**/*.parquet"):

@@ -92,8 +92,17 @@ def align_similarity(points: ArrayLike, size_px: int, template: str = "arcface-2
         UserError: there is no such template.
         ValueError: the points coincide or are not finite.
     """
-    target = (_template(template) + 0.5) * (size_px / _TEMPLATE_PX) - 0.5
+    target = template_px(template, size_px)
     return Alignment(similarity(points, target), f"similarity/{template}")
+
+
+def template_px(template: str, size_px: int) -> NDArray[np.float64]:
+    """(5, 2) pixels of the template's points in a crop of that side.
+
+    Raises:
+        UserError: there is no such template.
+    """
+    return (_template(template) + 0.5) * (size_px / _TEMPLATE_PX) - 0.5
 
 
 def align_eyes(face: Face, rgb: Image, scale: float, detector: Detector, size_px: int) -> Alignment:

@@ -4,6 +4,7 @@ corpus."""
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,23 @@ from facecorpus import schema, storage, units
 from facecorpus.errors import UserError
 from facecorpus.recipes import CorpusRecipe, from_plain, to_plain
 from facecorpus.sources.base import Source, make_source
+from facecorpus.sources.facts import facts
 
 CONFIG = "corpus.json"
 INDEXES = "inventory/index"
 _LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "simplejpeg")
 """Those that the bytes of a crop depend on."""
+_AFTER_SCORING = (
+    "name",
+    "about",
+    "sources",
+    "dedup",
+    "samples_per_shard",
+    "group_by",
+    "seed",
+    "sidecar_json",
+)
+"""Values of a recipe that no scored row and no crop depends on."""
 _NOTED = ("pyarrow",)
 """Those that only write the tables: an update is recorded, and nothing is done again for it."""
 
@@ -74,21 +87,35 @@ class Corpus:
     def score_digest(self) -> str:
         """Digest of what a scored row depends on besides its input."""
         config = self.config()
-        recipe = config["recipe"]
-        for name in (
-            "name",
-            "about",
-            "sources",
-            "dedup",
-            "samples_per_shard",
-            "group_by",
-            "seed",
-            "sidecar_json",
-        ):
-            del recipe[name]
+        for name in _AFTER_SCORING:
+            del config["recipe"][name]
         for name in _NOTED:
             del config["libraries"][name]
         return units.digest({**config, "sources": None, "drawn": None})
+
+    def crops(self) -> bytes:
+        """What `schema.CROPS` holds."""
+        from facecorpus.faces.align import template_px  # here, as it loads OpenCV
+
+        recipe = to_plain(self.recipe)
+        for name in _AFTER_SCORING:
+            del recipe[name]
+        points = None
+        if self.recipe.align == "similarity":
+            points = template_px(self.recipe.template, self.recipe.size_px).round(3).tolist()
+        terms = {name: known.terms for name, known in facts().items()}
+        sources = [
+            {"name": s.name, "adapter": s.adapter, "terms": terms.get(s.adapter)} for s in self.sources
+        ]
+        found = {
+            "recipe": recipe,
+            "points_px": points,
+            "detector": self.detector,
+            "detector_build": self.detector_build,
+            "sources": sources,
+            "drawn": list(self.drawn),
+        }
+        return json.dumps(found, sort_keys=True).encode()
 
 
 def load(out: str) -> Corpus:

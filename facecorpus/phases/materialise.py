@@ -102,7 +102,8 @@ def finish(corpus: Corpus, plans: list[Unit]) -> pa.Table:
         for path, _, _ in list(storage.walk_files(folder)):
             if f"{FOLDER}/{path}" not in known:
                 storage.remove(storage.join(folder, path))
-    table = pa.Table.from_pylist(rows, schema=schema.SHARDS)
+    described = schema.SHARDS.with_metadata({schema.CROPS: corpus.crops()})
+    table = pa.Table.from_pylist(rows, schema=described)
     publish_parquet(corpus.out, SHARDS, table)
     return table
 
