@@ -36,10 +36,12 @@ class Phase(NamedTuple):
     name: str
     plan: Callable[[Corpus], list[Unit]]
     run: Callable[[Corpus, Unit], dict[str, Any]]
+    revive: Callable[[Unit, Any, str], Unit] | None = None
+    """What to run in place of a unit whose worker died; see `engines.local.run`."""
 
 
 INVENTORY = Phase(inventory.PHASE, inventory.plan, inventory.run)
-SCORE = Phase(score.PHASE, score.plan, score.run)
+SCORE = Phase(score.PHASE, score.plan, score.run, score.revive)
 SELECT = Phase(select.PHASE, select.plan, select.run)
 MATERIALISE = Phase(materialise.PHASE, materialise.plan, materialise.run)
 
@@ -146,7 +148,7 @@ def run_phase(
     done = sum(u.size for u in plan) - sum(u.size for u in missing)
     if missing:
         with Progress(label, sum(u.size for u in plan), unit, done) as progress:
-            for finished, _ in local.run(phase.run, corpus, missing, workers):
+            for finished, _ in local.run(phase.run, corpus, missing, workers, revive=phase.revive):
                 progress.update(finished.size)
     return plan
 

@@ -61,6 +61,9 @@ class Reason(StrEnum):
     """It is annotated, but its recording has no such frame, or none that can be decoded."""
     ERROR = "error"
     """A mistake of the program's; tried again by the next run."""
+    CRASHED = "crashed"
+    """The process that looked at it ended (a fault in a codec, want of memory), and did so again when it was
+    alone. Not tried again while its bytes and the recipe stay."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,3 +104,17 @@ def discard(out: str, phase: str, keep: set[str]) -> list[str]:
             if storage.exists(url):
                 storage.remove(url)
     return stale
+
+
+_listeners: list[Callable[[Any], None]] = []
+
+
+def listen(listener: Callable[[Any], None]) -> None:
+    """Have `listener` called with every note that units run in this process leave from now on."""
+    _listeners[:] = [listener]
+
+
+def note(value: Any) -> None:
+    """Say what the running unit is at, as plain data: so an engine knows what a dead worker was at."""
+    for listener in _listeners:
+        listener(value)

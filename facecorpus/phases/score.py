@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -88,17 +88,26 @@ class _Looked:
 
 
 def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
-    """Score one unit; returns {state: rows}, and under "again" how many inputs a later run should try
-    again."""
+    """Score one unit; returns {state: rows}, and under "again" how many inputs a later run should try again.
+
+    A unit from `revive` is scored input by input, each noted before it is touched, and those known to end the
+    process are left out.
+    """
     spec = next(s for s in corpus.sources if s.name == unit.spec["source"])
     reader = _reader(spec, corpus.out)
     rows: list[Record] = []
+    crashes: Mapping[str, str] | None = unit.spec.get("crashes")
 
     def write(file: BinaryIO) -> None:
         rows.clear()
         offset = 0
         listed = from_table(inventory.read_group(corpus, spec.name, unit.spec["group"]))
-        for row, crop in score(corpus, reader, listed):
+        scored = (
+            score(corpus, reader, listed)
+            if crashes is None
+            else _score_singly(corpus, reader, listed, crashes)
+        )
+        for row, crop in scored:
             if crop is not None:
                 row.crop_offset, row.crop_bytes = offset, len(crop)
                 row.crop_sha256 = hashlib.sha256(crop).hexdigest()
@@ -113,6 +122,51 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     return summary
 
 
+MOST_CRASHES = 16
+"""Inputs of one unit that may end the process; more mean that something else is wrong."""
+
+
+def revive(unit: Unit, note: str | None, how: str) -> Unit:
+    """The unit to run in place of one whose worker died.
+
+    The first death says nothing of which input it was, so the unit is scored again input by input. An input
+    at which a worker then dies is left out of the next attempt.
+
+    Raises:
+        UserError: it died before it came to an input, or at too many of them.
+    """
+    crashes = unit.spec.get("crashes")
+    if crashes is None:
+        return replace(unit, spec={**unit.spec, "crashes": {}})
+    if note is None or len(crashes) >= MOST_CRASHES:
+        at = "before its first input" if note is None else f"at {len(crashes) + 1} inputs"
+        raise UserError(
+            f"the process that scores part {unit.name} died {at} ({how}), most likely for want of memory; "
+            "run the same command again with fewer --workers: finished parts are kept"
+        )
+    return replace(unit, spec={**unit.spec, "crashes": {**crashes, note: how}})
+
+
+def _score_singly(
+    corpus: Corpus, reader: Reader, records: Iterable[Record], crashes: Mapping[str, str]
+) -> Iterator[tuple[Record, bytes | None]]:
+    """As `score`, with `crashes` (input's id -> how the process ended) left out."""
+    for record in records:
+        if (how := crashes.get(record.id)) is not None:
+            detail = f"looking at it ended the process ({how}), alone too"
+            yield _ended(record, State.FAILED, Reason.CRASHED, detail), None
+            continue
+        _ready(corpus)
+        units.note(record.id)
+        yield from score(corpus, reader, [record])
+
+
+def _ready(corpus: Corpus) -> None:
+    """Load the detector: a fault in that is no input's."""
+    if corpus.detector != "none":
+        _detector_of(corpus)
+
+
 def score(corpus: Corpus, reader: Reader, records: Iterable[Record]) -> Iterator[tuple[Record, bytes | None]]:
     """The rows made from inputs, in their order, each with its encoded crop when it is a candidate.
 
@@ -120,6 +174,7 @@ def score(corpus: Corpus, reader: Reader, records: Iterable[Record]) -> Iterator
     detector in groups, bounded in number and pixels, because a GPU is idle otherwise; what is found does not
     depend on the group.
     """
+    _ready(corpus)
     waiting: list[_Looked] = []
     pixels = 0
     for record in records:
@@ -141,6 +196,8 @@ def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
     except (OSError, UserError) as error:
         # The ledger keeps the input and the run goes on: one bad sector must not cost a night.
         return _Looked(_ended(record, State.FAILED, Reason.UNREADABLE, str(error)))
+    except Exception as error:
+        return _Looked(_mistaken(record, error))
     record.sha256 = hashlib.sha256(data).hexdigest()
     limits = corpus.recipe.limits
     try:
@@ -153,29 +210,51 @@ def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
         picture = decode(
             data, header, min_side_px=_first_look_px(corpus, header), max_pixels=limits.max_pixels
         )
+        record.pixel_hash = hashes.pixel_hash(picture.rgb)
+        record.image_hash, record.image_hash_quality = hashes.image_hash(picture.rgb)
     except ImageError as error:
         rejected = error.reason in (Reason.NOT_AN_IMAGE, Reason.TOO_MANY_PIXELS)
         return _Looked(_ended(record, State.REJECTED if rejected else State.FAILED, error.reason, str(error)))
-    record.pixel_hash = hashes.pixel_hash(picture.rgb)
-    record.image_hash, record.image_hash_quality = hashes.image_hash(picture.rgb)
+    except Exception as error:
+        return _Looked(_mistaken(record, error))
     return _Looked(record, data, picture)
 
 
 def _judge(corpus: Corpus, group: Sequence[_Looked]) -> Iterator[tuple[Record, bytes | None]]:
     """Detect in all pictures of the group, then cut and encode what the rules leave."""
     pictures = [looked.picture for looked in group if looked.picture is not None]
-    found = iter(_find_faces(corpus, pictures))
+    found = iter(_find_guarded(corpus, pictures))
     for looked in group:
         if looked.picture is None:
             yield looked.record, None
             continue
+        faces = next(found)
         try:
-            yield from _finish(corpus, looked, looked.picture, next(found))
+            if isinstance(faces, Exception):
+                raise faces
+            finished = _finish(corpus, looked, looked.picture, faces)
         except UserError:
             raise
         except Exception as error:
-            # An input that trips over a mistake of ours must not stop nine million others.
-            yield _ended(looked.record, State.FAILED, Reason.ERROR, f"{type(error).__name__}: {error}"), None
+            finished = [(_mistaken(looked.record, error), None)]
+        yield from finished
+
+
+def _mistaken(record: Record, error: Exception) -> Record:
+    """An input that trips over a mistake of ours: it must not stop nine million others."""
+    return _ended(record, State.FAILED, Reason.ERROR, f"{type(error).__name__}: {error}")
+
+
+def _find_guarded(corpus: Corpus, pictures: Sequence[Picture]) -> Sequence[Sequence[Face] | Exception | None]:
+    """`_find_faces`; where the detector fails, every picture is tried alone and its error stands for it."""
+    try:
+        return _find_faces(corpus, pictures)
+    except UserError:
+        raise
+    except Exception as error:
+        if len(pictures) == 1:
+            return [error]
+    return [found for picture in pictures for found in _find_guarded(corpus, [picture])]
 
 
 def _finish(

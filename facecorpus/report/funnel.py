@@ -14,7 +14,7 @@ _STEPS: Mapping[str, frozenset[str]] = {
         {Reason.EMPTY, Reason.CORRUPT, Reason.UNREADABLE, Reason.MISSING_FRAME, Reason.NOT_AN_IMAGE}
     ),
     "right shape": frozenset({Reason.TOO_MANY_PIXELS, Reason.TOO_SMALL, Reason.ASPECT_RATIO}),
-    "processed": frozenset({Reason.ERROR}),
+    "processed": frozenset({Reason.ERROR, Reason.CRASHED}),
     "usable face": frozenset(
         {
             Reason.NO_FACE,
