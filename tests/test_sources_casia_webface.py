@@ -41,7 +41,7 @@ def check(root: Path, prefix: str = "") -> None:
     assert [reader.read(r) for r in records] == list(TREE.values())
     reader.close()
     assert source.notes == [
-        "casia_webface: 6 images of 2 people: neither the original nor InsightFace's copy",
+        "6 images of 2 people: neither the original nor InsightFace's copy",
     ]
 
 
@@ -101,6 +101,33 @@ def test_recordio(tmp_path: Path) -> None:
     reader.close()
     assert source.stamps().keys() == {"train.rec", "train.rec.idx", "property"}
     assert source.notes[0].endswith("holds 3 index records without an image, which are not inputs")
+
+
+def test_a_recordio_one_level_down_is_pointed_at(tmp_path: Path) -> None:
+    (tmp_path / "faces_webface_112x112").mkdir()
+    (tmp_path / "faces_webface_112x112/train.rec").write_bytes(b"")
+    with pytest.raises(
+        UserError,
+        match=rf"holds faces_webface_112x112/train\.rec; use casia_webface:{tmp_path}/faces_webface_112x112$",
+    ):
+        list(casia(tmp_path).inventory())
+
+
+def test_a_recordio_in_a_zip_is_to_be_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "webface.zip", "w") as archive:
+        archive.writestr("faces_webface_112x112/train.idx", b"")
+        archive.writestr("faces_webface_112x112/train.rec", b"")
+    with pytest.raises(UserError, match=r"webface\.zip holds faces_webface_112x112/train\.rec.*; unpack it"):
+        list(casia(tmp_path).inventory())
+
+
+def test_that_nobody_is_known_is_said(tmp_path: Path) -> None:
+    (tmp_path / "001.jpg").write_bytes(TREE["0000045/001.jpg"])
+    source = casia(tmp_path)
+    assert [r.identity for r in source.inventory()] == [None]
+    assert source.notes[-1] == (
+        "of none of its 1 inputs is it known who is shown: no picture lies in a person's folder"
+    )
 
 
 def test_empty_folder(tmp_path: Path) -> None:

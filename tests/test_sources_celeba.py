@@ -100,9 +100,7 @@ def test_kaggle_csv_without_identities(tmp_path: Path) -> None:
     assert records[0].given_points_px == (69, 109, 106, 113, 77, 142, 73, 152, 108, 154)
     source = celeba(tmp_path)
     list(source.inventory())
-    assert source.notes == [
-        "celeba: without identity_CelebA.txt (from CelebA's page) who is shown is not known"
-    ]
+    assert source.notes == ["without identity_CelebA.txt (from CelebA's page) who is shown is not known"]
 
 
 def test_the_zip_alone(tmp_path: Path) -> None:
@@ -134,6 +132,13 @@ def test_annotations_of_absent_images_are_counted(tmp_path: Path) -> None:
     [
         ("000001.jpg 1 2 3\n", "line 1: 10 values are expected after the name"),
         ("000001.jpg 1 2 3 4 5 6 7 8 9 ten\n", "has a value of the wrong type .*ten"),
+        ("000001.jpg 1 2 3 4 5 6 7 8 9 \u0661\n", "line 1, has a value of the wrong type"),
+        (f"000001.jpg {'9' * 5000} 2 3 4 5 6 7 8 9 10\n", "line 1, has a value of the wrong type"),
+        ("000001.jpg 1 2 3 4 5 6 7 8 9 nan\n", "line 1, has a value of the wrong type"),
+        (f"{'x' * 300}.jpg 1 2 3 4 5 6 7 8 9 10\n", "has a name of over 255 bytes"),
+        ("é.jpg 1 2 3 4 5 6 7 8 9 10\n" * 2, "has two rows for é"),
+        ("<html><body>Google Drive - Quota exceeded", "is an HTML page.*; download it again in a browser"),
+        ("PK\x03\x04", "is a ZIP archive, and no text file; get the file again"),
         ("nothing here\n", "has no line that starts with the name of an image"),
         ("000001.jpg 1 2 3 4 5 6 7 8 9 10\n" * 2, "has two rows for 000001"),
     ],
@@ -141,9 +146,28 @@ def test_annotations_of_absent_images_are_counted(tmp_path: Path) -> None:
 def test_damaged_annotations_are_named(text: str, words: str, tmp_path: Path) -> None:
     write_annotations(tmp_path)
     write_zip(tmp_path / "Img/img_align_celeba.zip")
-    (tmp_path / "Anno/list_landmarks_align_celeba.txt").write_text(text)
+    (tmp_path / "Anno/list_landmarks_align_celeba.txt").write_text(text, "utf-8")
     with pytest.raises(UserError, match=rf"list_landmarks_align_celeba\.txt.* ?{words}"):
         list(celeba(tmp_path).inventory())
+
+
+def test_names_that_are_not_ascii_are_told_apart(tmp_path: Path) -> None:
+    write_images(tmp_path / "img_align_celeba")
+    for name in ("é.jpg", "è.jpg"):
+        (tmp_path / "img_align_celeba" / name).write_bytes(jpeg(9))
+    (tmp_path / "identity_CelebA.txt").write_text("é.jpg 7\nè.jpg 8\n", "utf-8")
+    records = {r.member: r.identity for r in celeba(tmp_path).inventory()}
+    assert records["img_align_celeba/é.jpg"] == "7" and records["img_align_celeba/è.jpg"] == "8"
+
+
+def test_that_nobody_is_known_is_said(tmp_path: Path) -> None:
+    write_images(tmp_path / "img_align_celeba")
+    (tmp_path / "identity_CelebA.txt").write_text("a/000001.jpg 7\n")
+    source = celeba(tmp_path)
+    assert {r.identity for r in source.inventory()} == {None}
+    assert source.notes[-1] == (
+        "of none of its 4 inputs is it known who is shown: identity_CelebA names no picture that is there"
+    )
 
 
 def test_missing_images(tmp_path: Path) -> None:

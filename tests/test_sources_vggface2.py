@@ -76,7 +76,7 @@ def check(source: Source) -> list[Record]:
 
 
 @pytest.mark.parametrize("layout", ["tar.gz", "tar", "data", "folder", "nested"])
-def test_layouts(layout: str, tmp_path: Path) -> None:
+def test_layouts(layout: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     for split in MEMBERS:
         write_annotations(tmp_path, split)
         if layout == "folder":
@@ -89,7 +89,7 @@ def test_layouts(layout: str, tmp_path: Path) -> None:
         else:
             write_archive(tmp_path / f"vggface2_{split}.{layout}", split, "w" if layout == "tar" else "w:gz")
     check(vggface2(tmp_path))
-    check(vggface2(tmp_path, tmp_path / "cache"))
+    check(vggface2(tmp_path, tmp_path_factory.mktemp("cache")))
 
 
 def test_one_split_without_annotations(tmp_path: Path) -> None:
@@ -100,9 +100,44 @@ def test_one_split_without_annotations(tmp_path: Path) -> None:
     assert [r.split for r in records] == ["test"] * 2
     assert {(r.given_box_xyxy_px, r.given_points_px) for r in records} == {(None, None)}
     assert source.notes == [
-        "vgg: bb_landmark/loose_bb_test.csv (in VGGFace2's bb_landmark.tar.gz) is not there",
-        "vgg: bb_landmark/loose_landmark_test.csv (in VGGFace2's bb_landmark.tar.gz) is not there",
+        "bb_landmark/loose_bb_test.csv (in VGGFace2's bb_landmark.tar.gz) is not there",
+        "bb_landmark/loose_landmark_test.csv (in VGGFace2's bb_landmark.tar.gz) is not there",
     ]
+
+
+def test_a_folder_called_val_holds_people_of_the_test_set(tmp_path: Path) -> None:
+    write_folder(tmp_path, "train")
+    write_folder(tmp_path, "test")
+    (tmp_path / "test").rename(tmp_path / "val")
+    for split in MEMBERS:
+        write_annotations(tmp_path, split)
+    source = vggface2(tmp_path)
+    records = list(source.inventory())
+    assert [r.split for r in records] == ["train"] * 4 + ["val"] * 2
+    assert [r.identity for r in records[4:]] == ["n000001"] * 2
+    assert records[4].given_points_px == (0.5, -2.25, 3, 4, 5, 6, 7, 8, 9, 10)
+    assert source.notes == []
+
+
+def test_what_is_left_aside_is_said(tmp_path: Path) -> None:
+    write_folder(tmp_path, "train")
+    write_annotations(tmp_path, "train")
+    for name in ("train_cropped", "more"):
+        (tmp_path / name).mkdir()
+    source = vggface2(tmp_path)
+    list(source.inventory())
+    assert source.notes == ["left aside, since only train, test, val are read: more, train_cropped"]
+
+
+def test_that_nobody_is_known_is_said(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/0001_01.jpg").write_bytes(jpeg("x"))
+    write_annotations(tmp_path, "train")
+    source = vggface2(tmp_path)
+    assert [r.identity for r in source.inventory()] == [None]
+    assert source.notes[-1] == (
+        "of none of its 1 inputs is it known who is shown: no path is of the form n000002/0001_01.jpg"
+    )
 
 
 def test_other_files_are_inputs_of_nobody(tmp_path: Path) -> None:
@@ -113,14 +148,30 @@ def test_other_files_are_inputs_of_nobody(tmp_path: Path) -> None:
     assert records["train/n000002/Thumbs.db"].split == "train"
 
 
-def test_damaged_annotations_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b'NAME_ID,X,Y,W,H\n"n000002/0001_01",a,b,c,d\n', "is not a CSV file of a name and numbers"),
+        (b"NAME_ID,X\n1,2\n1,2,3\n", "is not a CSV file of a name and numbers"),
+        (b"", "is not a CSV file of a name and numbers"),
+        (b"NAME_ID,X,Y,W\na,1,2,3\n", "has rows of 3 numbers.*where a name and 4 numbers are expected"),
+        (b"NAME_ID,X,Y,W,H\na,1,2,,4\n", "has a value that is missing or beyond all pictures"),
+        (b"NAME_ID,X,Y,W,H\na,1,2,inf,4\n", "has a value that is missing or beyond all pictures"),
+        (b"NAME_ID,X,Y,W,H\na,1,2,3,1e30\n", "has a value that is missing or beyond all pictures"),
+        (b"NAME_ID,X,Y,W,H\n" + b"a" * 999 + b",1,2,3,4\n", "has a name of over 255 bytes"),
+        (b"NAME_ID,X,Y,W,H\n\xff,1,2,3,4\n\xff,1,2,3,4\n", "has two rows for"),
+        (b"<!DOCTYPE html><html>quota", "is an HTML page.*; download it again in a browser"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer.*; run 'git lfs pull'"),
+        (b"\x93NUMPY\x01\0" + bytes(99), "is a NumPy array, and no text file; get the file again"),
+        (b"\x01\0\x07\0" * 99, "is no text file, as its first bytes show"),
+    ],
+)
+def test_damaged_annotations_are_named(data: bytes, words: str, tmp_path: Path) -> None:
     write_archive(tmp_path / "vggface2_train.tar.gz", "train")
     write_annotations(tmp_path, "train")
-    place = tmp_path / "bb_landmark/loose_bb_train.csv"
-    for text in ('NAME_ID,X,Y,W,H\n"n000002/0001_01",a,b,c,d\n', "NAME_ID,X\n1,2\n1,2,3\n", ""):
-        place.write_text(text)
-        with pytest.raises(UserError, match=r"loose_bb_train\.csv is not a CSV file of a name and numbers"):
-            list(vggface2(tmp_path).inventory())
+    (tmp_path / "bb_landmark/loose_bb_train.csv").write_bytes(data)
+    with pytest.raises(UserError, match=rf"loose_bb_train\.csv {words}"):
+        list(vggface2(tmp_path).inventory())
 
 
 def test_missing_images(tmp_path: Path) -> None:

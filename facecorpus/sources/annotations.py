@@ -14,28 +14,38 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv
 
-from facecorpus import storage
 from facecorpus.errors import UserError
+from facecorpus.signature import HEAD_BYTES
+from facecorpus.sources.texts import check_text, read_bytes, read_text
 
 _SEPARATOR = re.compile(r"[,\s]+")
+_NUMBER = re.compile(r"[-+]?[0-9]{1,9}(\.[0-9]{0,9})?")
+_LONGEST_NAME = 255
+_LARGEST = 1e9
 _IMAGE = re.compile(r"(.+)\.(?:jpe?g|png)", re.IGNORECASE)
 
 
 class Annotations:
     """Rows by name, sorted, in arrays: about 16 bytes a name instead of a dictionary's 200."""
 
-    def __init__(self, url: str, names: Sequence[str] | npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+    def __init__(self, url: str, names: Sequence[bytes], values: npt.NDArray[Any]) -> None:
         """Index the rows.
 
         Args:
             url: where they come from, for messages.
-            names: N names.
-            values: (N, columns) array of any type.
+            names: N names, in UTF-8.
+            values: (N, columns) array of numbers.
 
         Raises:
-            UserError: a name has two rows.
+            UserError: a name has two rows, or a value is not finite or far too large.
         """
         self.url = url
+        if any(len(name) > _LONGEST_NAME for name in names):
+            raise UserError(
+                f"{url} has a name of over {_LONGEST_NAME} bytes, which no file has; get the file again"
+            )
+        if not np.isfinite(values).all() or (np.abs(values) > _LARGEST).any():
+            raise UserError(f"{url} has a value that is missing or beyond all pictures; get the file again")
         keys = np.asarray(names, dtype=bytes) if len(names) else np.empty(0, "S1")
         order = np.argsort(keys, kind="stable")
         self._keys, self._values = keys[order], values[order]
@@ -44,12 +54,13 @@ class Annotations:
         twice = np.flatnonzero(self._keys[1:] == self._keys[:-1])
         if len(twice):
             raise UserError(
-                f"{url} has two rows for {bytes(self._keys[twice[0]]).decode()}; get the file again"
+                f"{url} has two rows for {bytes(self._keys[twice[0]]).decode(errors='replace')}; get the "
+                "file again"
             )
 
     def row(self, name: str) -> tuple[Any, ...] | None:
         """The values of a name, or None where it has no row."""
-        key = name.encode("ascii", "replace")
+        key = name.encode("utf-8", "replace")
         place = int(np.searchsorted(self._keys, np.bytes_(key)))
         if place == len(self._keys) or self._keys[place] != key:
             self._unnamed += 1
@@ -79,11 +90,9 @@ def read_listing(url: str, columns: int, kind: type) -> Annotations:
     Raises:
         UserError: the file cannot be read, holds no row, or a row that is too short or of another type.
     """
-    names: list[str] = []
+    names: list[bytes] = []
     rows: list[list[str]] = []
-    with storage.open_read(url) as stream:
-        text = stream.read().decode("utf-8-sig", "replace")
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(url).splitlines(), 1):
         fields = _SEPARATOR.split(line.strip())
         image = _IMAGE.fullmatch(fields[0])
         if image is None:
@@ -92,30 +101,39 @@ def read_listing(url: str, columns: int, kind: type) -> Annotations:
             raise UserError(
                 f"{url}, line {number}: {columns} values are expected after the name; get the file again"
             )
-        names.append(image[1])
-        rows.append(fields[1 : columns + 1])
+        values = fields[1 : columns + 1]
+        if wrong := [value for value in values if not _NUMBER.fullmatch(value)]:
+            raise UserError(
+                f"{url}, line {number}, has a value of the wrong type ({wrong[0][:20]!r}); get the file again"
+            )
+        names.append(image[1].encode())
+        rows.append(values)
     if not rows:
         raise UserError(f"{url} has no line that starts with the name of an image; get the file again")
     try:
-        values = np.array(rows).astype(kind)
+        return Annotations(url, names, np.array(rows).astype(kind))
     except ValueError as error:
         raise UserError(f"{url} has a value of the wrong type ({error}); get the file again") from error
-    return Annotations(url, names, values)
 
 
-def read_numbers(url: str) -> Annotations:
-    """Rows of a CSV file with a header, a name (which may be quoted) and numbers.
+def read_numbers(url: str, columns: int) -> Annotations:
+    """Rows of a CSV file with a header, a name (which may be quoted) and `columns` numbers.
 
     Raises:
         UserError: the file is no such CSV.
     """
-    with storage.open_read(url) as stream:
-        try:
-            table = csv.read_csv(stream)
-            numbers = [column.cast(pa.float32()).to_numpy() for column in table.columns[1:]]
-            names = table.column(0).cast(pa.binary()).to_numpy()
-        except pa.ArrowException as error:
-            raise UserError(
-                f"{url} is not a CSV file of a name and numbers ({error}); get it again"
-            ) from error
-    return Annotations(url, names, np.stack(numbers, axis=1) if numbers else np.empty((len(names), 0)))
+    data = read_bytes(url)
+    check_text(url, data[:HEAD_BYTES])
+    try:
+        table = csv.read_csv(pa.BufferReader(data))
+        numbers = [column.cast(pa.float32()).to_numpy() for column in table.columns[1:]]
+        names = table.column(0).cast(pa.binary()).to_pylist()
+    except (pa.ArrowException, ValueError) as error:
+        words = str(error).partition("\n")[0][:200]
+        raise UserError(f"{url} is not a CSV file of a name and numbers ({words}); get it again") from error
+    if len(numbers) != columns or None in names:
+        raise UserError(
+            f"{url} has rows of {len(numbers)} numbers, or without a name, where a name and {columns} "
+            "numbers are expected; get it again"
+        )
+    return Annotations(url, names, np.stack(numbers, axis=1))

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from facecorpus.sources.archives import InputError, Member, is_archive_name
 from facecorpus.sources.facts import Facts, facts
+from facecorpus.sources.recordings import listed
 from facecorpus.sources.registry import adapters, describe, make_source, parse_spec, source_class
 from facecorpus.sources.source import Part, Reader, Source, stamp_of
 
@@ -37,6 +38,7 @@ __all__ = [
     "describe",
     "facts",
     "is_archive_name",
+    "listed",
     "make_source",
     "parse_spec",
     "source_class",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from facecorpus import storage
+from facecorpus.errors import UserError
 from facecorpus.record import Record
 from facecorpus.sources.base import Member, Part, Source, is_archive_name
 
@@ -16,6 +17,7 @@ _COPIES = {
     (10_575, 494_414): "the original release",
     (10_572, 490_623): "InsightFace's copy, without three of the people in LFW",
 }
+_FEW = 64
 
 
 class CasiaWebFace(Source):
@@ -31,6 +33,10 @@ class CasiaWebFace(Source):
         if "train.rec" in archives:
             return [Part("train.rec")]
         folders = [name for name in names if name.endswith("/") and not name.startswith("__")]
+        if len(folders) <= _FEW and (nested := self.first_of(*(f"{name}train.rec" for name in folders))):
+            place = storage.join(self.location, nested.rpartition("/")[0])
+            place = str(storage.local_path(place).absolute()) if storage.is_local(place) else place
+            raise UserError(f"{self.location} holds {nested}; use {self.adapter}:{place}")
         if not archives or folders:
             return [Part("")]
         if len(archives) > 1:
@@ -48,12 +54,22 @@ class CasiaWebFace(Source):
 
     def annotate(self, record: Record, member: Member) -> None:
         """The folder's name, or the label in the RecordIO."""
+        if member.label is None and PurePosixPath(member.path).name == "train.rec":
+            place = storage.join(self.location, record.container)
+            raise UserError(
+                f"{place} holds {member.path}, and a RecordIO is not read inside another archive; unpack it, "
+                f"and give the folder: {self.adapter}:FOLDER"
+            )
         record.identity = member.label or PurePosixPath(member.path).parent.name or None
         if record.identity is not None:
             self._people.add(record.identity)
             self._images += 1
 
+    def why_nobody(self) -> str | None:
+        """The paths."""
+        return "no picture lies in a person's folder"
+
     def finish(self) -> None:
         """Note which copy it is."""
         copy = _COPIES.get((len(self._people), self._images), "neither the original nor InsightFace's copy")
-        self.notes.append(f"{self.name}: {self._images:,} images of {len(self._people):,} people: {copy}")
+        self.notes.append(f"{self._images:,} images of {len(self._people):,} people: {copy}")

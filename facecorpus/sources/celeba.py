@@ -18,9 +18,9 @@ _IMAGES = "img_align_celeba"
 _SPLITS = ("train", "val", "test")
 # file, number of values, their type, what is lost without it
 _FILES = {
-    "identity": ("identity_CelebA", 1, int, "who is shown"),
-    "points": ("list_landmarks_align_celeba", 10, float, "the landmarks"),
-    "split": ("list_eval_partition", 1, int, "the split"),
+    "identity": ("identity_CelebA", 1, int, "who is shown is not known"),
+    "points": ("list_landmarks_align_celeba", 10, float, "the landmarks are not known"),
+    "split": ("list_eval_partition", 1, int, "the split is not known"),
 }
 
 
@@ -55,7 +55,7 @@ class CelebA(Source):
                 url = storage.join(self.location, path)
                 self._annotations[what] = read_listing(url, columns, kind)
             else:
-                self.notes.append(f"{self.name}: without {stem}.txt (from CelebA's page) {lost} is not known")
+                self.notes.append(f"without {stem}.txt (from CelebA's page) {lost}")
 
     def annotate(self, record: Record, member: Member) -> None:
         """Identity, split and aligned landmarks by file name."""
@@ -67,6 +67,10 @@ class CelebA(Source):
             record.split = _SPLITS[split[0]] if 0 <= split[0] < len(_SPLITS) else None
         if points := rows.get("points"):
             record.given_points_px = points
+
+    def why_nobody(self) -> str | None:
+        """The names; a missing file is noted already."""
+        return "identity_CelebA names no picture that is there" if "identity" in self._annotations else None
 
     def finish(self) -> None:
         """Note rows without inputs and inputs without rows."""

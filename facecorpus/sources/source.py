@@ -100,6 +100,10 @@ class Source(ABC):
     def annotate(self, record: Record, member: Member) -> None:  # noqa: B027 - most sources know nothing
         """Fill identity, split, photo_id, given_box_xyxy_px and given_points_px as far as they are known."""
 
+    def why_nobody(self) -> str | None:
+        """The likely reason where of no input at all it is known who is shown; None where it need not be."""
+        return None
+
     def finish(self) -> None:  # noqa: B027
         """Runs after the last `annotate`: the place to note what annotations were left over."""
 
@@ -114,6 +118,7 @@ class Source(ABC):
         self.notes.clear()
         self.load_annotations()
         hashes = array("q")
+        identified = 0
         for part in self.parts():
             found = 0
             with self.open(part.container, part.under) as container:
@@ -121,6 +126,7 @@ class Source(ABC):
                     record = self._record(part, member)
                     self.annotate(record, member)
                     hashes.append(hash(record.id))
+                    identified += record.identity is not None
                     found += 1
                     yield record
                 self.notes.extend(container.notes)
@@ -128,6 +134,8 @@ class Source(ABC):
                 place = storage.join(self.location, part.container, part.under)
                 raise UserError(f"{place} holds no files; {self.layout_hint()}")
         self.finish()
+        if not identified and (reason := self.why_nobody()) is not None:
+            self.notes.append(f"of none of its {len(hashes):,} inputs is it known who is shown: {reason}")
         self._check_unique(hashes)
 
     def stamps(self) -> dict[str, str]:

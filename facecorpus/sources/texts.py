@@ -18,15 +18,27 @@ def read_text(url: str) -> str:
     Raises:
         UserError: it is no text: a web page or pointer in its place, an archive, a picture; or it is huge.
     """
-    size = storage.size(url)
-    if size > _LIMIT_BYTES:
-        raise UserError(f"{url} has {size:,} bytes, far more than a file of annotations; get the file again")
-    with storage.open_read(url) as stream:
-        data = stream.read()
+    data = read_bytes(url)
     if data.startswith(_UTF16):
         return data.decode("utf-16", "replace")
     check_text(url, data[:HEAD_BYTES])
     return data.decode("utf-8-sig", "replace")
+
+
+def read_bytes(url: str) -> bytes:
+    """The bytes of a file of annotations or labels.
+
+    Raises:
+        UserError: it cannot be read, or is far too large to be one.
+    """
+    try:
+        size = storage.size(url)
+        if size > _LIMIT_BYTES:
+            raise UserError(f"{url} has {size:,} bytes, far too many for annotations; get the file again")
+        with storage.open_read(url) as stream:
+            return stream.read()
+    except OSError as error:
+        raise UserError(f"{url} cannot be read ({error.strerror or error}); mend its permissions") from error
 
 
 def check_text(url: str, head: bytes) -> None:

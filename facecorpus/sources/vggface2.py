@@ -1,7 +1,8 @@
 """VGGFace2: loosely cropped faces, one folder per person, as published (two tar.gz) or unpacked.
 
 `train/n000002/0001_01.jpg` is face 01 of photograph 0001 of person n000002; photographs are numbered within a
-person. Boxes and landmarks are in pixels of the loose crop, may be negative, and only enrich.
+person. Boxes and landmarks are in pixels of the loose crop, may be negative, and only enrich. Copies with
+`train` and `val` are about, whose `val` holds people of the test set.
 """
 
 from __future__ import annotations
@@ -12,20 +13,26 @@ from collections.abc import Sequence
 from facecorpus import storage
 from facecorpus.record import Record
 from facecorpus.sources.annotations import Annotations, read_numbers
-from facecorpus.sources.base import Member, Part, Source
+from facecorpus.sources.base import Member, Part, Source, is_archive_name, listed
 
 _FACE = re.compile(r"(?:.*/)?(?P<key>(?P<person>n\d+)/(?P<photo>\d+)_\d+)\.\w+")
-_SPLIT = re.compile(r"(?:^|[/_])(train|test)[/.]")
-_SPLITS = ("train", "test")
+_SPLIT = re.compile(r"(?:^|[/_])(train|test|val)[/.]")
+_SPLITS = ("train", "test", "val")
+_COLUMNS = {"bb": 4, "landmark": 10}
+_ANNOTATED = {"train": "train", "test": "test", "val": "test"}
+"""Split -> the one whose annotation files tell of it."""
+
+
+_BESIDE = frozenset(("bb_landmark", "bb_landmark.tar.gz", "meta", "data"))
 
 
 class VGGFace2(Source):
-    """`vggface2_train.tar.gz` and `vggface2_test.tar.gz`, or folders `train` and `test`; one suffices."""
+    """`vggface2_train.tar.gz` and `vggface2_test.tar.gz`, or folders `train`, `test`, `val`; one suffices."""
 
     adapter = "vggface2"
 
     def parts(self) -> Sequence[Part]:
-        """The training set, then the test set, as far as they are there."""
+        """The training set, then the others, as far as they are there."""
         parts = [part for split in _SPLITS if (part := self._part(split)) is not None]
         if not parts:
             raise self.missing("vggface2_train.tar.gz")
@@ -45,21 +52,20 @@ class VGGFace2(Source):
 
     def annotation_files(self) -> Sequence[str]:
         """Those of the box and landmark files that are there."""
-        return [path for what in ("bb", "landmark") for split in _SPLITS if (path := self._file(what, split))]
+        splits = sorted(set(_ANNOTATED.values()))
+        return [path for what in _COLUMNS for split in splits if (path := self._file(what, split))]
 
     def load_annotations(self) -> None:
         """Read the files of the splits that are there, and note which are missing."""
         self._annotations: dict[tuple[str, str], Annotations] = {}
-        for split in (split for split in _SPLITS if self._part(split)):
-            for what in ("bb", "landmark"):
+        for split in sorted({_ANNOTATED[split] for split in _SPLITS if self._part(split)}, reverse=True):
+            for what, columns in _COLUMNS.items():
                 path = self._file(what, split)
                 if path is not None:
-                    self._annotations[what, split] = read_numbers(storage.join(self.location, path))
+                    self._annotations[what, split] = read_numbers(storage.join(self.location, path), columns)
                 else:
                     wanted = f"bb_landmark/loose_{what}_{split}.csv"
-                    self.notes.append(
-                        f"{self.name}: {wanted} (in VGGFace2's bb_landmark.tar.gz) is not there"
-                    )
+                    self.notes.append(f"{wanted} (in VGGFace2's bb_landmark.tar.gz) is not there")
 
     def annotate(self, record: Record, member: Member) -> None:
         """All from the path; box and landmarks by the last two parts of it."""
@@ -75,14 +81,26 @@ class VGGFace2(Source):
             record.given_box_xyxy_px = (x, y, x + width, y + height)
         record.given_points_px = self._row("landmark", record.split, face["key"])
 
+    def why_nobody(self) -> str | None:
+        """The paths."""
+        return "no path is of the form n000002/0001_01.jpg"
+
     def finish(self) -> None:
-        """Note rows without inputs and inputs without rows."""
+        """Note rows without inputs and inputs without rows, and folders that were not read."""
+        used = {name for part in self.parts() for name in (part.under, *part.container.split("/")) if name}
+        others = [name.rstrip("/") for name in storage.list_dir(self.location) if _may_hold_people(name)]
+        if aside := [name for name in others if name not in used | _BESIDE]:
+            self.notes.append(f"left aside, since only {', '.join(_SPLITS)} are read: {listed(aside)}")
         self.notes.extend(note for a in self._annotations.values() if (note := a.note()))
 
     def _row(self, what: str, split: str | None, key: str) -> tuple[float, ...] | None:
-        annotations = self._annotations.get((what, split or ""))
+        annotations = self._annotations.get((what, _ANNOTATED.get(split or "", "")))
         return annotations.row(key) if annotations is not None else None
 
     def _file(self, what: str, split: str) -> str | None:
         name = f"loose_{what}_{split}.csv"
         return self.first_of(f"bb_landmark/{name}", f"meta/{name}", name)
+
+
+def _may_hold_people(name: str) -> bool:
+    return name.endswith("/") or is_archive_name(name)
