@@ -126,7 +126,7 @@ def test_a_manifest_of_another_length_is_refused(corpus: Path, tmp_path: Path) -
     with pytest.raises(UserError, match="4 samples by its index and 5 by the corpus table"):
         opened(corpus, tmp_path)
     path.write_bytes(b"PAR1 not really")
-    with pytest.raises(UserError, match=r"manifest .* cannot be read"):
+    with pytest.raises(UserError, match=r"toy-000000\.parquet cannot be read .*; rebuild"):
         opened(corpus, tmp_path)
 
 
@@ -257,3 +257,68 @@ def test_a_shard_named_like_a_picture_key_needs_no_table(tmp_path: Path) -> None
     assert index.sizes[2] == len(picture(2))  # a JPEG goes before a PNG, whatever their order
     assert index.keys.tolist() == [b"a", b"b", b"c"] and (index.sizes >= 0).tolist() == [True, False, True]
     assert [s.samples for s in list_shards(str(tmp_path / "a.tar"))] == [None]
+
+
+def _header(name: str, **fields: object) -> bytes:
+    info = tarfile.TarInfo(name)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+_GOOD = _header("a.jpg", size=4) + b"JPEG".ljust(512, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("tail", "message"),
+    [
+        (_header("b.jpg", size=-512), "a size of -512 bytes"),
+        (_header("././@LongLink", type=tarfile.GNUTYPE_LONGNAME, size=1 << 33), "a size of 8589934592"),
+        (_header("././@LongLink", type=tarfile.XHDTYPE, size=9) + b"9 size=-1".ljust(512) + _GOOD, "byte"),
+        (_header("b.jpg", size=1 << 62), "breaks off"),
+    ],
+)
+def test_impossible_headers_end_the_shard_there(tmp_path: Path, tail: bytes, message: str) -> None:
+    path = tmp_path / "foreign.tar"
+    path.write_bytes(_GOOD + tail + bytes(1024))
+    (index,) = opened(path, tmp_path).indexes
+    assert index.keys[0] == b"a"
+    assert message in index.damage
+
+
+def test_what_stands_in_a_shards_place_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.tar"
+    path.write_bytes(b"<!DOCTYPE html><title>Virus scan warning</title>")
+    with pytest.raises(UserError, match="is an HTML page .*; download it again in a browser"):
+        opened(path, tmp_path)
+
+
+def test_a_shard_that_cannot_be_read_is_one_sentence(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = corpus / "shards" / "toy-000001.tar"
+    loader = held_out_loader(
+        str(corpus), held_out=0.9, batch_per_step=4, image_px=PX, cache=str(tmp_path / "cache"), workers=1
+    )
+    path.unlink()
+    path.symlink_to(path)  # whoever opens it gets ELOOP, root too
+    with pytest.raises(UserError, match=rf"{path} cannot be read \(.*symbolic links\); make it readable"):
+        list(loader.epoch())
+
+
+@pytest.mark.parametrize("name", ["shards.parquet", "shards/toy-000001.parquet"])
+@pytest.mark.parametrize("damage", ["type", "null", "text"])
+def test_a_table_with_values_of_another_kind_is_named(
+    corpus: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    table = pq.read_table(corpus / name)
+    column = "bytes" if name == "shards.parquet" else "jpg_offset"
+    text = "shard" if name == "shards.parquet" else "key"
+    column, values = {
+        "type": (column, pa.array(["x"] * len(table))),
+        "null": (column, pa.nulls(len(table), pa.int64())),
+        "text": (text, pa.array(["k" * 5000] * len(table))),
+    }[damage]
+    pq.write_table(table.set_column(table.column_names.index(column), column, values), corpus / name)
+    with pytest.raises(UserError, match=rf"{name} cannot be read \(.*rebuild the corpus"):
+        opened(corpus, tmp_path)

@@ -160,6 +160,8 @@ def benchmark(name_or_path: str | Path) -> Benchmark:
         return _read(text, Path(text).stem, Path(text).read_text("utf-8"))
     except OSError as error:
         raise UserError(f"--dataset {text} cannot be read ({error.strerror}); mend the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--dataset {text} is no UTF-8 text ({error}); save it as UTF-8") from error
 
 
 def _included() -> dict[str, str]:
@@ -172,7 +174,7 @@ def _included() -> dict[str, str]:
 def _read(file: str, name: str, text: str) -> Benchmark:
     try:
         return plain.build(Benchmark, {"name": name, **tomllib.loads(text)})
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no TOML file ({error}); mend it there") from error
     except UserError as error:
         raise UserError(f"{file}: {error}") from error

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
-from fautrain.data.shards import TABLE, Shard, file_sha256, filesystem
+from fautrain.data.shards import TABLE, Shard, file_sha256, filesystem, reaching
 from fautrain.errors import UserError
 
 ATTEMPTS = 3
@@ -78,7 +78,8 @@ class ShardCache:
         """File descriptor of the shard itself or of its copy."""
         while True:
             try:
-                return os.open(shard.url if shard.local else self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
+                with reaching(shard.url):
+                    return os.open(shard.url if shard.local else self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError as error:
                 # A copy may be evicted between the two calls; a shard in place may only have been removed.
                 if shard.local:

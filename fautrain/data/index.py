@@ -12,7 +12,6 @@ import hashlib
 import io
 import os
 import posixpath
-import tarfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,16 +20,25 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from facecorpus import schema
 from fautrain.data.fetch import ShardCache
 from fautrain.data.order import Ints
-from fautrain.data.shards import Shard, filesystem, list_shards, verify_hashes
+from fautrain.data.parquet import read_columns
+from fautrain.data.shards import Shard, filesystem, list_shards, reaching, verify_hashes
+from fautrain.data.tar import TarDamagedError, members
 from fautrain.errors import UserError
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
-_COLUMNS = ["key", "jpg_offset", "jpg_bytes"]
+_MANIFEST = pa.schema(
+    [(name, schema.MANIFEST.field(name).type, False) for name in ("key", "jpg_offset", "jpg_bytes")]
+)
+_MEMORY = pa.schema(
+    [("key", pa.binary(), False), ("offset", pa.int64(), False), ("bytes", pa.int64(), False)]
+)
 _HELD_OUT_KEY = b"fautrain held-out samples"
 
 
@@ -39,7 +47,7 @@ class ShardIndex:
     """The samples of one shard, in tar order."""
 
     keys: NDArray[np.bytes_]
-    """UTF-8."""
+    """UTF-8, or whatever bytes a foreign tar has."""
     offsets: Ints
     sizes: Ints
     """Bytes of the picture; -1 where the sample has none."""
@@ -68,7 +76,7 @@ class Corpus:
     def key(self, sample: int) -> str:
         """Key of a sample."""
         shard, row = self.locate(sample)
-        return self.indexes[shard].keys[row].decode()
+        return self.indexes[shard].keys[row].decode("utf-8", "backslashreplace")
 
     def fingerprint(self) -> str:
         """Hash of the keys and sizes of all samples in order: equal exactly where sample numbers mean the
@@ -142,23 +150,16 @@ def index_shard(shard: Shard, cache: ShardCache) -> ShardIndex:
 
 def _from_manifest(shard: Shard) -> ShardIndex | None:
     fs, path = filesystem(posixpath.splitext(shard.url)[0] + ".parquet")
-    if not fs.exists(path):
-        return None
-    with fs.open(path, "rb") as file:
-        try:
-            manifest = pq.ParquetFile(file)
-            # Others write a Parquet file beside their shards too, with other columns.
-            if not set(_COLUMNS) <= set(manifest.schema_arrow.names):
-                return None
-            table = manifest.read(_COLUMNS, use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"the manifest {path} cannot be read ({error}); rebuild the corpus") from error
-    return ShardIndex(*_arrays(table, _COLUMNS))
+    with reaching(path):
+        if not fs.exists(path):
+            return None
+    table = read_columns(fs, path, _MANIFEST)
+    return None if table is None else ShardIndex(*_arrays(table))
 
 
-def _arrays(table: pa.Table, names: list[str]) -> tuple[NDArray[np.bytes_], Ints, Ints]:
-    keys = [k.encode() for k in table.column(names[0]).to_pylist()]
-    offsets, sizes = (table.column(n).to_numpy().astype(np.int64) for n in names[1:])
+def _arrays(table: pa.Table) -> tuple[NDArray[np.bytes_], Ints, Ints]:
+    keys = table.column(0).cast(pa.binary()).to_pylist()
+    offsets, sizes = (table.column(n).to_numpy().astype(np.int64) for n in (1, 2))
     return np.array(keys, dtype=np.bytes_), offsets, sizes
 
 
@@ -173,17 +174,18 @@ def _memory(shard: Shard, cache: ShardCache) -> Path:
 
 def _recall(memory: Path) -> ShardIndex | None:
     try:
-        table = pq.read_table(memory)
-    except (pa.ArrowInvalid, OSError):
+        table = read_columns(LocalFileSystem(), str(memory), _MEMORY)
+    except UserError:
         return None
-    damage = (table.schema.metadata or {}).get(b"damage", b"").decode()
-    return ShardIndex(*_arrays(table, ["key", "offset", "bytes"]), damage)
+    if table is None:
+        return None
+    damage = (table.schema.metadata or {}).get(b"damage", b"").decode("utf-8", "replace")
+    return ShardIndex(*_arrays(table), damage)
 
 
 def _remember(memory: Path, index: ShardIndex) -> None:
-    table = pa.table(
-        {"key": [k.decode() for k in index.keys.tolist()], "offset": index.offsets, "bytes": index.sizes}
-    ).replace_schema_metadata({"damage": index.damage})
+    columns = [index.keys.tolist(), index.offsets, index.sizes]
+    table = pa.table(columns, _MEMORY.with_metadata({"damage": index.damage}))
     aside = memory.with_name(f"{memory.name}.{os.getpid()}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
@@ -196,46 +198,31 @@ def _remember(memory: Path, index: ShardIndex) -> None:
 def walk_tar(fd: int, shard: Shard) -> ShardIndex:
     """Index an uncompressed tar by its headers alone.
 
-    A tar that ends too early gives the samples that are named before its end and says so in `damage`; a
+    A tar that ends too early or is damaged gives the samples that are named before and says so in `damage`; a
     sample that is cut is among them and fails when it is read.
 
     Raises:
         UserError: this is no uncompressed tar.
     """
     rows: list[tuple[bytes, int, int]] = []
-    current, best, end, damage = None, len(PICTURES), 0, ""
-    with io.FileIO(fd, closefd=False) as raw, io.BufferedReader(raw, 4096) as file:
-        file.seek(0)
+    current, best, damage = None, len(PICTURES), ""
+    with reaching(shard.url), io.FileIO(fd, closefd=False) as raw, io.BufferedReader(raw, 4096) as file:
         try:
-            tar = tarfile.TarFile(fileobj=file)
-        except tarfile.TarError as error:
-            raise UserError(
-                f"{shard.url} is no uncompressed tar ({error}); unpack it if it is .tar.gz"
-            ) from error
-        with tar:
-            while True:
-                try:
-                    member = tar.next()
-                except tarfile.ReadError as error:
-                    damage = f"the tar breaks off or is damaged after byte {end} ({error})"
-                    break
-                if member is None:
-                    break
-                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            for member in members(file, shard.url):
                 folder, base = posixpath.split(member.name)
-                stem, dot, extension = base.partition(".")
-                if not member.isfile() or not dot or not stem:
+                stem, dot, extension = base.partition(b".")
+                if not dot or not stem:
                     continue
-                key = posixpath.join(folder, stem).encode("utf-8", "surrogateescape")
+                key = posixpath.join(folder, stem)
                 if key != current:
                     rows.append((key, -1, -1))
                     current, best = key, len(PICTURES)
-                if extension.lower() in PICTURES[:best]:
-                    best = PICTURES.index(extension.lower())
-                    rows[-1] = (key, member.offset_data, member.size)
-            file.seek(end)
-            if not damage and file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                damage = f"neither a tar header nor the end mark is at byte {end}"
+                kind = extension.decode("ascii", "replace").lower()
+                if kind in PICTURES[:best]:
+                    best = PICTURES.index(kind)
+                    rows[-1] = (key, member.offset, member.size)
+        except TarDamagedError as error:
+            damage = str(error)
     if rows and not any(size >= 0 for _, _, size in rows):
         damage, rows = damage or f"none of its {len(rows)} samples has a {', '.join(PICTURES)} member", []
     return ShardIndex(

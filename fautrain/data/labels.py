@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from facecorpus import schema
 from fautrain.data.benchmark import Benchmark
 from fautrain.data.index import Corpus
 from fautrain.data.order import Ints
+from fautrain.data.parquet import read_columns
 from fautrain.data.shards import filesystem
 from fautrain.errors import UserError
 
 pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
 
 _COLUMNS = ["key", "source", "identity", "video", "frame", "labels"]
+_FIELDS = pa.schema([schema.MANIFEST.field(name).with_nullable(name != "key") for name in _COLUMNS])
 _UNCODED = np.iinfo(np.int16).min
 """Stands for "this frame has no label of that AU"; no data set's code."""
 
@@ -101,13 +103,10 @@ def _read_manifests(corpus: Corpus, benchmark: Benchmark) -> pa.Table:
         fs, path = filesystem(posixpath.splitext(shard.url)[0] + ".parquet")
         if not fs.exists(path):
             raise _unlabelled(shard.name, benchmark)
-        with fs.open(path, "rb") as file:
-            manifest = pq.ParquetFile(file)
-            schema = manifest.schema_arrow
-            if not {*_COLUMNS} <= {*schema.names} or not pa.types.is_map(schema.field("labels").type):
-                raise _unlabelled(shard.name, benchmark)
-            table = manifest.read(_COLUMNS, use_threads=False)
-        if table.column("key").to_pylist() != [key.decode() for key in index.keys.tolist()]:
+        table = read_columns(fs, path, _FIELDS)
+        if table is None:
+            raise _unlabelled(shard.name, benchmark)
+        if table.column("key").cast(pa.binary()).to_pylist() != index.keys.tolist():
             raise UserError(f"the manifest {path} does not list the samples of its shard; rebuild the corpus")
         tables.append(table)
     return pa.concat_tables(tables).combine_chunks()

@@ -7,7 +7,7 @@ import posixpath
 from typing import Any
 
 from fautrain.data.index import Corpus
-from fautrain.data.shards import filesystem
+from fautrain.data.shards import filesystem, reaching
 
 CONFIG = "corpus.json"
 
@@ -20,8 +20,8 @@ def is_drawn(corpus: Corpus) -> bool:
     folder = posixpath.dirname(corpus.shards[0].url)
     for place in (folder, posixpath.dirname(folder)):
         fs, path = filesystem(posixpath.join(place, CONFIG))
-        if fs.exists(path):
-            with fs.open(path, "rb") as file:
-                config: dict[str, Any] = json.load(file)
-            return bool(config.get("drawn"))
+        with reaching(path):
+            if fs.exists(path):
+                config: dict[str, Any] = json.loads(fs.cat_file(path))
+                return bool(config.get("drawn"))
     return False

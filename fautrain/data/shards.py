@@ -15,7 +15,7 @@ import itertools
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,14 +23,21 @@ from typing import Any
 
 import fsspec
 import fsspec.core
-import pyarrow.parquet as pq
+import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
 from facecorpus import schema
+from fautrain.data.parquet import read_columns
 from fautrain.errors import UserError
 
 TABLE = "shards.parquet"
+_FIELDS = pa.schema(
+    [
+        schema.SHARDS.field(name).with_nullable(name in ("first_key", "last_key"))
+        for name in schema.SHARDS.names
+    ]
+)
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
@@ -112,6 +119,25 @@ def filesystem(url: str) -> tuple[Any, str]:
         raise UserError(f"data.shards: {url!r} cannot be opened: {error}") from error
 
 
+@contextlib.contextmanager
+def reaching(what: str) -> Generator[None]:
+    """Turn what a disk or a store raises into one sentence.
+
+    Raises:
+        UserError: `what` cannot be read.
+    """
+    try:
+        yield
+    except (FileNotFoundError, UserError):
+        raise
+    except OSError as error:
+        said = error.strerror or str(error) or type(error).__name__
+        raise UserError(f"{what} cannot be read ({said}); make it readable, or mend data.shards") from error
+    except Exception as error:  # each store has its own kinds
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(f"{what} cannot be read ({said}); mend data.shards or the access to it") from error
+
+
 def _url(fs: Any, path: str) -> str:
     return path if isinstance(fs, LocalFileSystem) else str(fs.unstrip_protocol(path))
 
@@ -121,11 +147,11 @@ def _corpus_table(fs: Any, folder: str) -> dict[str, Shard]:
     """Name -> what the corpus table says of it; empty where there is none."""
     for place in (folder, posixpath.dirname(folder)):
         path = posixpath.join(place, TABLE)
-        if not fs.exists(path):
-            continue
-        with fs.open(path, "rb") as file:
-            table = pq.ParquetFile(file).read(use_threads=False)
-        if set(schema.SHARDS.names) <= set(table.column_names):
+        with reaching(path):
+            if not fs.exists(path):
+                continue
+        table = read_columns(fs, path, _FIELDS)
+        if table is not None:
             return {
                 row["shard"]: Shard(
                     _url(fs, posixpath.join(folder, row["shard"])),
@@ -141,12 +167,14 @@ def _corpus_table(fs: Any, folder: str) -> dict[str, Shard]:
 def _paths(fs: Any, path: str, item: str) -> list[str]:
     """The paths in `fs` that one item of the list names, existing or not."""
     if not any(c in path for c in "*?["):
-        if not fs.isdir(path):
-            return [path]
+        with reaching(path):
+            if not fs.isdir(path):
+                return [path]
         folder = posixpath.join(path, "shards")
         path = posixpath.join(folder if fs.isdir(folder) else path, "*.tar")
     folder, pattern = posixpath.split(path)
-    found = {str(p) for p in fs.glob(path)}
+    with reaching(path):
+        found = {str(p) for p in fs.glob(path)}
     if not any(c in folder for c in "*?["):
         listed = _corpus_table(fs, folder)
         found |= {posixpath.join(folder, name) for name in listed if fnmatch.fnmatchcase(name, pattern)}
@@ -183,7 +211,8 @@ def _shard(fs: Any, path: str) -> Shard:
     table = _corpus_table(fs, posixpath.dirname(path))
     known, url = table.get(posixpath.basename(path)), _url(fs, path)
     try:
-        size = int(fs.info(path)["size"])
+        with reaching(url):
+            size = int(fs.info(path)["size"])
     except FileNotFoundError as error:
         remedy = f"is in {TABLE} but does not exist; rebuild the corpus" if known else "does not exist"
         raise UserError(f"the shard {url} {remedy}; or mend data.shards") from error
@@ -198,7 +227,7 @@ def _shard(fs: Any, path: str) -> Shard:
 
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file in hexadecimal."""
-    with Path(path).open("rb") as file:
+    with reaching(str(path)), Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -185,7 +185,9 @@ class ShardFiles:
             self._open[shard] = self.cache.open(self.corpus.shards[shard])
         self._open.move_to_end(shard)
         try:
-            data = os.pread(self._open[shard], size, int(index.offsets[row]))
+            # What an index says may be more than there is, and than memory holds.
+            there = os.fstat(self._open[shard]).st_size - int(index.offsets[row])
+            data = os.pread(self._open[shard], max(0, min(size, there)), int(index.offsets[row]))
         except OSError as error:
             raise UndecodableError(f"cannot be read: {error}") from error
         if len(data) < size:
