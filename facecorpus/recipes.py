@@ -49,7 +49,8 @@ class CorpusRecipe:
     align: Align = "similarity"
     """How the crop is cut (see `facecorpus.faces.align`); `none` is the plain resize of the whole image."""
     template: str = "wide-224"
-    """Target positions of the five points for `similarity`."""
+    """Target positions of the five points for `similarity`, where the picture has room for the crop (see
+    `limits.max_padded`)."""
     box_margin: float = 0.05
     """Fraction of the box's width and height added on each side for `box`."""
     box_square: bool = True

@@ -152,8 +152,10 @@ class Record:
     """Alignment recipe and template, for example "similarity/arcface-224"."""
     matrix: tuple[float, ...] | None = None
     """2x3 matrix, row-major, that maps source pixels to crop pixels."""
+    zoom: float | None = None
+    """How much nearer than its alignment asks for the crop is cut, because the picture ends: at least 1."""
     padded: float | None = None
-    """Fraction of the crop that lies outside the source image."""
+    """Fraction of the crop that lies outside the source image, and shows it mirrored at its edge."""
     crop_offset: int | None = None
     """Byte offset of the encoded crop in the unit's staged file."""
     crop_bytes: int | None = None

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 2
+VERSION = 3
 """Raised when a table or member changes its meaning; part of every digest."""
 
 JPG, JSON = "jpg", "json"
@@ -77,6 +77,7 @@ _MEASURED = [
     ("crop_hash_quality", pa.int16()),
     ("alignment", pa.string()),
     ("matrix", pa.list_(pa.float64(), 6)),
+    ("zoom", pa.float32()),
     ("padded", pa.float32()),
 ]
 _STAGED = [("crop_offset", pa.int64()), ("crop_bytes", pa.int32()), ("crop_sha256", pa.string())]

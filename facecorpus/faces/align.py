@@ -19,11 +19,13 @@ from facecorpus.faces.detector import Detector
 from facecorpus.faces.eyes import upright_square
 from facecorpus.faces.face import Face, Image
 from facecorpus.faces.pose import interocular_px, pose_degrees
-from facecorpus.faces.warp import Matrix, matrix_for_scale, warp
+from facecorpus.faces.warp import REPEAT, Matrix, matrix_for_scale, warp
 
 __all__ = [
+    "REPEAT",
     "TEMPLATES",
     "Alignment",
+    "Matrix",
     "align_box",
     "align_eyes",
     "align_none",

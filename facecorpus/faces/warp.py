@@ -1,8 +1,13 @@
-"""Cutting a square crop out of an image: one anti-aliased resample."""
+"""Cutting a square crop out of an image: one anti-aliased resample.
+
+What the matrices decide is computed in plain floating point, operation by operation: a linear algebra library
+rounds differently from processor to processor, and the matrices are stored.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,11 +16,14 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 """(2, 3): maps source pixels to crop pixels, pixel centres at whole numbers on both sides."""
+Point = tuple[float, float]
 
 _SHARP_STEP = 1.2
-"""Source pixels per crop pixel up to which a cubic alone is nearer to an ideal filter than averaging is."""
+"""Source pixels per crop pixel up to which interpolating is nearer to an ideal filter than averaging is."""
 _COARSEST_STEP = 2.5
 """Source pixels per crop pixel beyond which the source is first averaged over whole pixels."""
+MIRROR, REPEAT = cv2.BORDER_REFLECT, cv2.BORDER_REPLICATE
+"""What is shown outside the image: the image mirrored at its edge, or its outermost pixels repeated."""
 
 
 def matrix_for_scale(matrix: Matrix, scale: float) -> Matrix:
@@ -23,33 +31,50 @@ def matrix_for_scale(matrix: Matrix, scale: float) -> Matrix:
     if scale == 1.0:
         return matrix
     shift = 0.5 / scale - 0.5
-    moved = matrix[:, 2] + (matrix[:, 0] + matrix[:, 1]) * shift
-    return np.column_stack([matrix[:, :2] / scale, moved])
+    (a, b, c), (d, e, f) = matrix.tolist()
+    return np.array(
+        [[a / scale, b / scale, (a + b) * shift + c], [d / scale, e / scale, (d + e) * shift + f]]
+    )
 
 
 def inverse(matrix: Matrix) -> Matrix:
-    """The matrix (2, 3) that undoes `matrix`, which must not be singular.
+    """The matrix (2, 3) from crop pixels back to source pixels.
 
-    Closed, in Python's own floats: the last bit of a LAPACK result depends on the processor, and so then
-    would the crops.
+    Raises:
+        ValueError: the matrix is singular or not finite.
     """
-    (a, b, x), (c, d, y) = matrix.tolist()
-    det = a * d - b * c
-    return np.array([[d / det, -b / det, (b * y - d * x) / det], [-c / det, a / det, (c * x - a * y) / det]])
+    (a, b, c), (d, e, f) = matrix.tolist()
+    det = a * e - b * d
+    if not (math.isfinite(det + c + f) and abs(det) >= 1e-12):
+        raise ValueError(f"the matrix {matrix.tolist()} maps the image to nothing")
+    return np.array([[e / det, -b / det, (b * f - c * e) / det], [-d / det, a / det, (c * d - a * f) / det]])
 
 
-def warp(rgb: Image, matrix: Matrix, size_px: int) -> tuple[Image, float]:
+def corners(back: Matrix, x: float, y: float, side: float) -> list[Point]:
+    """Source positions of the corners, in turn, of the square with that corner and side in the crop.
+
+    Args:
+        back: (2, 3), crop to source pixels.
+        x, y, side: crop pixels, from the crop's own edge at 0 (the centre of its first pixel is at 0.5).
+    """
+    (a, b, c), (d, e, f) = back.tolist()
+    ends = ((x, y), (x + side, y), (x + side, y + side), (x, y + side))
+    return [(a * (u - 0.5) + b * (v - 0.5) + c, d * (u - 0.5) + e * (v - 0.5) + f) for u, v in ends]
+
+
+def warp(rgb: Image, matrix: Matrix, size_px: int, beyond: int = MIRROR) -> tuple[Image, float]:
     """Cut a crop from an image by one anti-aliased resample.
 
-    Enlarging interpolates with a cubic. Shrinking interpolates linearly at 2 x 2 points in every crop pixel,
+    Enlarging interpolates linearly on a grid that cubics have made at least three times finer, which costs
+    half of a cubic at every crop pixel. Shrinking interpolates linearly at 2 x 2 points in every crop pixel,
     about a source pixel apart, and averages them: a box filter of the crop pixel's own footprint, so nothing
-    aliases. Where the source is finer still, it is first averaged over whole pixels. Outside the image its
-    edge pixels are repeated.
+    aliases. Where the source is finer still, it is first averaged over whole pixels.
 
     Args:
         rgb: uint8 (H, W, 3).
         matrix: (2, 3), source to crop pixels, not singular.
         size_px: side S of the crop.
+        beyond: what is shown outside the image, `MIRROR` or `REPEAT`.
 
     Returns:
         the crop, uint8 (S, S, 3), and the fraction of its area (0 to 1) that lies outside the image.
@@ -57,42 +82,44 @@ def warp(rgb: Image, matrix: Matrix, size_px: int) -> tuple[Image, float]:
     Raises:
         ValueError: the matrix is singular or not finite.
     """
-    linear = np.asarray(matrix[:, :2], np.float64)
-    if (
-        not np.isfinite(matrix).all()
-        or abs(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0]) < 1e-12
-    ):
-        raise ValueError(f"the matrix {np.asarray(matrix).tolist()} maps the image to nothing")
     back = inverse(matrix)
     height, width = rgb.shape[:2]
-    low, high = -0.5, size_px - 0.5
-    corners = np.array(
-        [
-            back[:, 0] * x + back[:, 1] * y + back[:, 2]
-            for x, y in ((low, low), (high, low), (high, high), (low, high))
-        ]
-    )
-    padded = _outside(corners, width, height)
-    region, x0, y0 = _region(rgb, corners)
+    seen = corners(back, 0.0, 0.0, size_px)
+    padded = outside(seen, width, height)
+    region, x0, y0 = _region(rgb, seen)
     back[:, 2] -= (x0, y0)
-    region, back = _reduce(region, back, linear)
-    return _resample(region, back, size_px), padded
+    steps = [
+        math.hypot(*row) for row in back[:, :2].T.tolist()
+    ]  # source pixels per crop pixel, along u and v
+    if max(steps) <= _SHARP_STEP:
+        return _enlarge(region, back, size_px, max(steps), beyond), padded
+    region, back = _reduce(region, back, matrix)
+    return _shrink(region, back, size_px, beyond), padded
 
 
-def _region(rgb: Image, corners: NDArray[np.float64]) -> tuple[Image, int, int]:
+def _region(rgb: Image, seen: Sequence[Point]) -> tuple[Image, int, int]:
     """The part of the image that the crop can see, with two pixels around it, and where it starts."""
     height, width = rgb.shape[:2]
-    low = np.floor(corners.min(axis=0)).astype(np.int64) - 2
-    high = np.ceil(corners.max(axis=0)).astype(np.int64) + 3
-    x0, x1 = (int(np.clip(low[0], 0, width - 1)), int(np.clip(high[0], 1, width)))
-    y0, y1 = (int(np.clip(low[1], 0, height - 1)), int(np.clip(high[1], 1, height)))
+    (x0, x1), (y0, y1) = (
+        (min(max(math.floor(min(along)) - 2, 0), length - 1), min(max(math.ceil(max(along)) + 3, 1), length))
+        for along, length in zip(zip(*seen, strict=True), (width, height), strict=True)
+    )
     return rgb[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)], x0, y0
 
 
-def _reduce(region: Image, back: Matrix, linear: NDArray[np.float64]) -> tuple[Image, Matrix]:
+def _enlarge(region: Image, back: Matrix, size_px: int, step: float, beyond: int) -> Image:
+    # An odd factor puts a sample of the finer grid on every source pixel: at a step of 1 the crop is a copy.
+    finer = min(2 * math.ceil(0.5 / max(step, 0.01)) + 1, 9)
+    fine = _typed(cv2.resize(region, None, fx=finer, fy=finer, interpolation=cv2.INTER_CUBIC))
+    back = back * finer
+    back[:, 2] += (finer - 1) / 2
+    return _sampled(fine, back, size_px, size_px, beyond)
+
+
+def _reduce(region: Image, back: Matrix, matrix: Matrix) -> tuple[Image, Matrix]:
     """Average the region over whole pixels where it is far finer than the crop needs."""
-    steps = 1.0 / np.maximum(np.linalg.norm(linear, axis=0), 1e-12)
-    by_x, by_y = (max(1, math.ceil(step / _COARSEST_STEP)) for step in steps)
+    across = (1.0 / max(math.hypot(*column), 1e-12) for column in matrix[:, :2].T.tolist())
+    by_x, by_y = (max(1, math.ceil(step / _COARSEST_STEP)) for step in across)
     if by_x == by_y == 1:
         return region, back
     height, width = region.shape[:2]
@@ -106,45 +133,39 @@ def _reduce(region: Image, back: Matrix, linear: NDArray[np.float64]) -> tuple[I
     return _typed(cv2.resize(region, size, interpolation=cv2.INTER_AREA)), back
 
 
-def _resample(region: Image, back: Matrix, size_px: int) -> Image:
-    steps = np.linalg.norm(back[:, :2], axis=0)
+def _shrink(region: Image, back: Matrix, size_px: int, beyond: int) -> Image:
+    steps = [math.hypot(*row) for row in back[:, :2].T.tolist()]
     per_x, per_y = (1 if step <= _SHARP_STEP else 2 for step in steps)
     # Sample u of a crop pixel grid that is k times finer sits at crop pixel (u + 0.5) / k - 0.5.
     fine = back.copy()
     fine[:, 0] /= per_x
     fine[:, 1] /= per_y
     fine[:, 2] += back[:, 0] * (0.5 / per_x - 0.5) + back[:, 1] * (0.5 / per_y - 0.5)
-    interpolation = cv2.INTER_CUBIC if per_x == per_y == 1 else cv2.INTER_LINEAR
-    samples = cv2.warpAffine(
-        region,
-        fine,
-        (size_px * per_x, size_px * per_y),
-        flags=interpolation | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    if per_x == per_y == 1:
-        return _typed(samples)
+    samples = _sampled(region, fine, size_px * per_x, size_px * per_y, beyond)
     return _typed(cv2.resize(samples, (size_px, size_px), interpolation=cv2.INTER_AREA))
 
 
-def _outside(corners: NDArray[np.float64], width: int, height: int) -> float:
-    """Fraction of a parallelogram's area outside the image, by clipping it at the four edges."""
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    if low.min() >= -0.5 and high[0] <= width - 0.5 and high[1] <= height - 0.5:
+def _sampled(region: Image, back: Matrix, width: int, height: int, beyond: int) -> Image:
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return _typed(cv2.warpAffine(region, back, (width, height), flags=flags, borderMode=beyond))
+
+
+def outside(polygon: Sequence[Point], width: int, height: int) -> float:
+    """Fraction (0 to 1) of a convex polygon's area that lies outside an image of that size, by clipping it at
+    the four edges; its corners are source positions in turn."""
+    xs, ys = zip(*polygon, strict=True)
+    if min(*xs, *ys) >= -0.5 and max(xs) <= width - 0.5 and max(ys) <= height - 0.5:
         return 0.0
-    polygon = [(float(x), float(y)) for x, y in corners]
-    whole = _area(polygon)
+    whole, left = _area(polygon), list(polygon)
     for axis, limit, sign in ((0, -0.5, 1), (1, -0.5, 1), (0, width - 0.5, -1), (1, height - 0.5, -1)):
-        polygon = _clip(polygon, axis, limit, sign)
-    return min(1.0, max(0.0, 1.0 - _area(polygon) / whole))
+        left = _clip(left, axis, limit, sign)
+    return round(min(1.0, max(0.0, 1.0 - _area(left) / whole)), 9)
 
 
-def _clip(
-    polygon: list[tuple[float, float]], axis: int, limit: float, sign: int
-) -> list[tuple[float, float]]:
+def _clip(polygon: Sequence[Point], axis: int, limit: float, sign: int) -> list[Point]:
     """The part of a convex polygon with sign * (coordinate - limit) >= 0 (Sutherland & Hodgman, 1974)."""
-    kept: list[tuple[float, float]] = []
-    for here, there in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+    kept: list[Point] = []
+    for here, there in zip(polygon, [*polygon[1:], *polygon[:1]], strict=True):
         a, b = sign * (here[axis] - limit), sign * (there[axis] - limit)
         if a >= 0:
             kept.append(here)
@@ -154,8 +175,8 @@ def _clip(
     return kept
 
 
-def _area(polygon: list[tuple[float, float]]) -> float:
-    pairs = zip(polygon, polygon[1:] + polygon[:1], strict=True)
+def _area(polygon: Sequence[Point]) -> float:
+    pairs = zip(polygon, [*polygon[1:], *polygon[:1]], strict=True)
     return abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in pairs)) / 2
 
 

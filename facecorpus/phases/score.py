@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,8 @@ from facecorpus.dedup import hashes
 from facecorpus.errors import UserError
 from facecorpus.faces import align, detector
 from facecorpus.faces.detector import Detector, Face
-from facecorpus.images import Header, ImageError, Picture, decode, encode_jpeg, read_header
+from facecorpus.faces.framing import Framing, frame
+from facecorpus.images import Header, ImageError, Picture, Pixels, decode, encode_jpeg, read_header
 from facecorpus.phases import inventory
 from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.phases.files import publish_hashed, publish_parquet
@@ -30,6 +32,8 @@ from facecorpus.sources.base import InputError, Reader
 from facecorpus.units import Unit
 
 PHASE = "score"
+_HASHED_PX = 128
+"""Side of the crop that is made for the perceptual hash alone, which looks at no more."""
 GROUP = 32
 """Pictures that go to the detector together, at most."""
 GROUP_BYTES = 64 << 20
@@ -367,29 +371,51 @@ def _crop(
     corpus: Corpus, record: Record, face: Face | None, data: bytes, picture: Picture
 ) -> tuple[Record, bytes | None]:
     """Cut, measure, filter and encode the crop of one face (or of the whole image when `face` is None)."""
-    recipe = corpus.recipe
+    recipe, header = corpus.recipe, picture.header
     alignment = _align(corpus, face, picture)
-    # A crop is cut from pixels at least as fine as its own wherever the source has them.
-    zoom = float(np.sqrt(abs(np.linalg.det(alignment.matrix[:, :2]))))
-    short = min(picture.header.width_px, picture.header.height_px)
-    if picture.scale < min(1.0, zoom):
-        picture = decode(
-            data,
-            picture.header,
-            min_side_px=int(np.ceil(short * min(1.0, zoom))),
-            max_pixels=recipe.limits.max_pixels,
+    framing = Framing(alignment.matrix, 1.0, 0.0)
+    if face is not None:
+        framing = frame(
+            alignment.matrix,
+            face.points_px,
+            header.width_px,
+            header.height_px,
+            recipe.size_px,
+            recipe.limits.max_padded,
         )
-    matrix = align.matrix_for_scale(alignment.matrix, picture.scale)
-    crop, padded = align.warp(picture.rgb, matrix, recipe.size_px)
-    record.decode_scale, record.padded = picture.scale, padded
-    record.alignment, record.matrix = alignment.name, tuple(float(v) for v in alignment.matrix.ravel())
+    # A crop is cut from pixels at least as fine as its own wherever the source has them.
+    (a, b, _), (d, e, _) = framing.matrix.tolist()
+    finest = min(1.0, math.sqrt(abs(a * e - b * d)))
+    short = min(header.width_px, header.height_px)
+    if picture.scale < finest:
+        picture = decode(
+            data, header, min_side_px=math.ceil(short * finest), max_pixels=recipe.limits.max_pixels
+        )
+    matrix = align.matrix_for_scale(framing.matrix, picture.scale)
+    crop, _ = align.warp(picture.rgb, matrix, recipe.size_px)
+    record.decode_scale, record.zoom, record.padded = picture.scale, framing.zoom, framing.padded
+    record.alignment, record.matrix = alignment.name, tuple(framing.matrix.ravel().tolist())
     record.brightness, record.sharpness = filters.measure_crop(crop)
-    record.crop_hash, record.crop_hash_quality = hashes.crop_hash(crop)
+    whole = (
+        crop
+        if framing.padded == 0.0 and framing.zoom == 1.0
+        else _as_aligned(picture, alignment.matrix, recipe.size_px)
+    )
+    record.crop_hash, record.crop_hash_quality = hashes.crop_hash(whole)
     verdict = filters.crop_rules(record, recipe.limits)
     if verdict is not None:
         return _rejected(record, verdict), None
     record.state = State.CANDIDATE
     return record, encode_jpeg(crop, quality=recipe.jpeg_quality, chroma=recipe.jpeg_chroma)
+
+
+def _as_aligned(picture: Picture, alignment: align.Matrix, size_px: int) -> Pixels:
+    """The crop that the alignment asks for, whatever the picture holds, for its hash: copies that show more
+    and less of a photograph are cut at different zooms, but must be compared at one."""
+    scale = _HASHED_PX / size_px
+    matrix = align.matrix_for_scale(alignment, picture.scale) * scale
+    matrix[:, 2] += (scale - 1) / 2
+    return align.warp(picture.rgb, matrix, _HASHED_PX, align.REPEAT)[0]
 
 
 def _align(corpus: Corpus, face: Face | None, picture: Picture) -> align.Alignment:
