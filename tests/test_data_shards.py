@@ -289,7 +289,7 @@ def test_impossible_headers_end_the_shard_there(tmp_path: Path, tail: bytes, mes
 def test_what_stands_in_a_shards_place_is_named(tmp_path: Path) -> None:
     path = tmp_path / "foreign.tar"
     path.write_bytes(b"<!DOCTYPE html><title>Virus scan warning</title>")
-    with pytest.raises(UserError, match="is an HTML page .*; download it again in a browser"):
+    with pytest.raises(UserError, match=r"is an HTML page .*; download it again in a browser"):
         opened(path, tmp_path)
 
 
