@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,10 +23,10 @@ from facecorpus.errors import UserError
 from facecorpus.faces.detector import make_detector
 from facecorpus.ledger import SourceLedger
 from facecorpus.phases import inventory, materialise, score, select, verify
-from facecorpus.phases.corpus import Corpus, SourceSpec
+from facecorpus.phases.corpus import CONFIG, INDEXES, Corpus, SourceSpec
 from facecorpus.progress import Progress
 from facecorpus.recipes import CorpusRecipe
-from facecorpus.sources.base import parse_spec
+from facecorpus.sources.base import Source, parse_spec
 from facecorpus.units import Unit
 
 
@@ -36,14 +36,18 @@ class Phase(NamedTuple):
     name: str
     plan: Callable[[Corpus], list[Unit]]
     run: Callable[[Corpus, Unit], dict[str, Any]]
+    paths: Callable[[Unit], Sequence[str]]
+    """What a unit writes, relative to the corpus."""
     revive: Callable[[Unit, Any, str], Unit] | None = None
     """What to run in place of a unit whose worker died; see `engines.local.run`."""
 
 
-INVENTORY = Phase(inventory.PHASE, inventory.plan, inventory.run)
-SCORE = Phase(score.PHASE, score.plan, score.run, score.revive)
-SELECT = Phase(select.PHASE, select.plan, select.run)
-MATERIALISE = Phase(materialise.PHASE, materialise.plan, materialise.run)
+INVENTORY = Phase(inventory.PHASE, inventory.plan, inventory.run, lambda unit: [inventory.path(unit.name)])
+SCORE = Phase(score.PHASE, score.plan, score.run, lambda unit: score.paths(unit.name), revive=score.revive)
+SELECT = Phase(select.PHASE, select.plan, select.run, lambda unit: [select.SELECTION, select.PLACEMENT])
+MATERIALISE = Phase(
+    materialise.PHASE, materialise.plan, materialise.run, lambda unit: materialise.paths(unit.name)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ def prepare(
     """A corpus to build, with every source found and the detector's weights at hand.
 
     Raises:
-        UserError: a source is unknown, named twice or not there; the weights cannot be had.
+        UserError: a source is unknown, named twice, not there, or shares its folder with the corpus; the
+            weights cannot be had.
     """
     opened = [parse_spec(spec, root) for spec in sources.split(",") if spec.strip()]
     if not opened:
@@ -100,12 +105,38 @@ def prepare(
             raise UserError(
                 f"--sources has two called {name}; give one a name of its own, as in {name}2=ADAPTER:PATH"
             )
-    specs = tuple(SourceSpec(s.name, s.adapter, s.location, "=".join(s.setting or ())) for s in opened)
+    _refuse_nesting(opened, root, out)
+    specs = tuple(
+        SourceSpec(s.name, s.adapter, storage.absolute(s.location), "=".join(s.setting or ())) for s in opened
+    )
     drawn = tuple(source.name for source in opened if source.is_drawn())
     corpus = Corpus(out, recipe, specs, choose_detector(recipe, device), "none", weights, device, drawn)
     if corpus.detector == "none":
         return corpus
     return replace(corpus, detector_build=make_detector(corpus.model(), weights=weights, device=device).build)
+
+
+def _refuse_nesting(sources: Sequence[Source], root: str, out: str) -> None:
+    """Refuse to build where the corpus's own files would be inputs of the next run, or lie among the data.
+
+    Raises:
+        UserError: `out` is `root`, or it and a source lie one within the other.
+    """
+    for source in sources:
+        if storage.is_within(out, source.location):
+            raise UserError(
+                f"--out {out} lies within the source {source.name} ({source.location}), so that its crops "
+                "would be inputs of the next run; give a folder outside"
+            )
+        if storage.is_within(source.location, out):
+            raise UserError(
+                f"the source {source.name} ({source.location}) lies within --out {out}; give the corpus a "
+                "folder of its own"
+            )
+    if storage.is_within(out, root) and storage.is_within(root, out):
+        raise UserError(
+            f"--out {out} is --root, the folder of the data sets; give the corpus a folder of its own"
+        )
 
 
 def check_build(corpus: Corpus) -> None:
@@ -139,7 +170,10 @@ def run_phase(
     plan = phase.plan(corpus)
     missing = [u for u in plan if not units.is_done(corpus.out, u) or (again is not None and again(u))]
     stale = [u for u in missing if units.read_mark(corpus.out, phase.name, u.name) is not None]
-    dropped = units.discard(corpus.out, phase.name, {u.name for u in plan})
+    paths = {u.name: phase.paths(u) for u in plan}
+    dropped = units.discard(
+        corpus.out, phase.name, paths.keys(), {p for names in paths.values() for p in names}
+    )
     if stale or dropped:
         say(
             f"{label}: {len(stale)} parts are out of date and done again, "
@@ -147,6 +181,7 @@ def run_phase(
         )
     done = sum(u.size for u in plan) - sum(u.size for u in missing)
     if missing:
+        units.claim(corpus.out, phase.name, {u.name: paths[u.name] for u in missing})
         with Progress(label, sum(u.size for u in plan), unit, done) as progress:
             for finished, _ in local.run(phase.run, corpus, missing, workers, revive=phase.revive):
                 progress.update(finished.size)
@@ -158,9 +193,23 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+_PHASES = (INVENTORY, SCORE, SELECT, MATERIALISE)
+_FIXED = frozenset({CONFIG, materialise.SHARDS, verify.VERIFIED, "report.html"})
+
+
+def _clean_asides(corpus: Corpus) -> None:
+    """Remove what killed writers of this corpus left aside."""
+    claimed = {path for phase in _PHASES for path in units.claimed(corpus.out, phase.name)}
+
+    def ours(path: str) -> bool:
+        return path in claimed or path in _FIXED or path.startswith((f"{units.DONE}/", f"{INDEXES}/"))
+
+    storage.clean_asides(corpus.out, ours)
+
+
 def run_inventory(corpus: Corpus, workers: int) -> None:
     """List the inputs of every source."""
-    storage.clean_asides(corpus.out)
+    _clean_asides(corpus)
     run_phase(corpus, INVENTORY, workers, "inventory", "sources")
     for note in inventory.notes(corpus):
         say(f"note: {note}")
@@ -224,7 +273,7 @@ def build(corpus: Corpus, workers: int) -> Built:
     run_select(corpus)
     table = run_materialise(corpus, workers)
     ledgers = run_verify(corpus, workers)
-    storage.clean_asides(corpus.out)  # of processes that were still dying when this one began
+    _clean_asides(corpus)  # of processes that were still dying when this one began
     samples = sum(table["samples"].to_pylist())
     if samples == 0:
         reasons = sum(

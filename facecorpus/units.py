@@ -4,17 +4,21 @@ A unit writes its outputs aside, renames them into place and then publishes a do
 digest and the size and SHA-256 of each output. A unit is complete when its mark carries the digest that the
 plan asks for and its outputs are there; anything else (killed half-way, another recipe, a changed input, a
 deleted file) is run again from the start. Coordination needs only the output store.
+
+What a phase writes is on record before it is written (`claim`), so that a file of somebody else's is neither
+overwritten nor removed: `discard` removes what is on record and nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from facecorpus import storage
+from facecorpus.errors import UserError
 
 DONE = "done"
 
@@ -67,15 +71,39 @@ def read_mark(out: str, phase: str, name: str) -> dict[str, Any] | None:
     if not storage.exists(url):
         return None
     try:
-        return storage.read_json(url)
+        mark = storage.read_json(url)
     except ValueError:  # a mark is published whole, so this is damage from outside; the unit is run again
         return None
+    return mark if _is_mark(mark) else None
+
+
+def _is_mark(data: Any) -> bool:
+    """Whether this is what `finish` writes, and not some JSON file that lies among the marks."""
+    return (
+        isinstance(data, dict)
+        and data.keys() == {"digest", "outputs", "summary"}
+        and isinstance(data["digest"], str)
+        and isinstance(data["summary"], dict)
+        and isinstance(data["outputs"], list)
+        and all(
+            isinstance(o, dict)
+            and o.keys() == {"path", "bytes", "sha256"}
+            and _is_below(o["path"])
+            and isinstance(o["bytes"], int)
+            for o in data["outputs"]
+        )
+    )
+
+
+def _is_below(path: object) -> bool:
+    """Whether this is a path that stays within the corpus."""
+    return isinstance(path, str) and not path.startswith("/") and ".." not in path.split("/")
 
 
 def is_done(out: str, unit: Unit) -> bool:
     """Whether the unit's mark carries its digest and every output is there with its size."""
     mark = read_mark(out, unit.phase, unit.name)
-    if mark is None or mark.get("digest") != unit.digest:
+    if mark is None or mark["digest"] != unit.digest:
         return False
     for output in mark["outputs"]:
         url = storage.join(out, output["path"])
@@ -93,19 +121,6 @@ def names(out: str, phase: str) -> list[str]:
     return sorted(path[: -len(".json")] for path in found if path.endswith(".json"))
 
 
-def discard(out: str, phase: str, keep: set[str]) -> list[str]:
-    """Remove marks and outputs of units of `phase` that the plan no longer holds; returns their names."""
-    stale = [name for name in names(out, phase) if name not in keep]
-    for name in stale:
-        mark = read_mark(out, phase, name) or {"outputs": []}
-        storage.remove(_mark(out, phase, name))  # the mark first: without it the outputs count for nothing
-        for output in mark["outputs"]:
-            url = storage.join(out, output["path"])
-            if storage.exists(url):
-                storage.remove(url)
-    return stale
-
-
 _listeners: list[Callable[[Any], None]] = []
 
 
@@ -118,3 +133,95 @@ def note(value: Any) -> None:
     """Say what the running unit is at, as plain data: so an engine knows what a dead worker was at."""
     for listener in _listeners:
         listener(value)
+
+
+def _record(out: str, phase: str) -> str:
+    return storage.join(out, DONE, f"{phase}-files.json")
+
+
+def has_record(out: str, phase: str) -> bool:
+    """Whether a phase has ever begun to write in this corpus."""
+    return storage.exists(_record(out, phase))
+
+
+def claimed(out: str, phase: str) -> set[str]:
+    """Paths, relative to the corpus, of the files that a phase has begun to write, whole or not.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    url = _record(out, phase)
+    if not storage.exists(url):
+        return set()
+    try:
+        paths = storage.read_json(url)
+    except ValueError:
+        paths = None
+    if not isinstance(paths, list) or not all(map(_is_below, paths)):
+        raise UserError(
+            f"{url}, the record of what facecorpus wrote there, is damaged; put it back from a copy, or give "
+            "another --out"
+        )
+    return set(paths)
+
+
+def claim(out: str, phase: str, wanted: Mapping[str, Iterable[str]]) -> None:
+    """Put on record that units of `phase` are about to write files: their paths by the unit's name.
+
+    Raises:
+        UserError: at one of them lies a file that is not on record.
+    """
+    known = claimed(out, phase)
+    fresh: set[str] = set()
+    for name, paths in wanted.items():
+        if new := set(paths) - known:
+            mark = read_mark(out, phase, name) or {"outputs": []}
+            fresh |= new
+            for path in sorted(new - {output["path"] for output in mark["outputs"]}):
+                if storage.exists(storage.join(out, path)):
+                    raise UserError(
+                        f"{storage.join(out, path)} is in the way, and facecorpus did not write it; move it "
+                        "elsewhere and run the same command again"
+                    )
+    if fresh:
+        storage.publish_json(_record(out, phase), sorted(known | fresh))
+
+
+def discard(out: str, phase: str, keep: Set[str], paths: Set[str]) -> list[str]:
+    """Remove the marks and the files on record of units of `phase` that the plan no longer holds.
+
+    Args:
+        out: the corpus.
+        phase: name of the phase.
+        keep: names of the plan's units.
+        paths: what these write.
+
+    Returns:
+        The names of the units whose marks were removed. A file that is not, or no longer, what the records
+        say is left alone.
+    """
+    marks = {
+        name: mark for name in names(out, phase) if name not in keep if (mark := read_mark(out, phase, name))
+    }
+    outputs = {output["path"]: output for mark in marks.values() for output in mark["outputs"]}
+    known = claimed(out, phase)
+    for name in sorted(marks):  # the marks first: without them the outputs count for nothing
+        storage.remove(_mark(out, phase, name))
+    for path in sorted((known | outputs.keys()) - paths):
+        url = storage.join(out, path)
+        if storage.exists(url) and (path not in outputs or _holds(url, outputs[path])):
+            storage.remove(url)
+    if known - paths:
+        storage.publish_json(_record(out, phase), sorted(known & paths))
+    return sorted(marks)
+
+
+def _holds(url: str, output: Mapping[str, Any]) -> bool:
+    """Whether a file is still the one that a mark records."""
+    if storage.size(url) != output["bytes"]:
+        return False
+    found = hashlib.sha256()
+    with storage.open_read(url) as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest() == output["sha256"]

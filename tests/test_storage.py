@@ -236,7 +236,7 @@ def test_asides_of_the_dead_are_cleaned(tmp_path: Path) -> None:
         os.utime(old, (0, 0))
         mine = tmp_path / "a/.holiday.part-2"
         mine.write_bytes(b"no aside file at all")
-        removed = storage.clean_asides(str(tmp_path))
+        removed = storage.clean_asides(str(tmp_path), lambda _: True)
         assert [Path(path).name.split(".part-")[0] for path in removed] == [".dead", ".old"]
         assert other.exists()
         assert mine.exists()
@@ -261,15 +261,15 @@ def test_asides_of_the_dead_are_cleaned_before_anybody_buries_them(tmp_path: Pat
     os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet waited for
     try:
         assert Path(f"/proc/{dead.pid}").exists()
-        (removed,) = storage.clean_asides(str(tmp_path))
+        (removed,) = storage.clean_asides(str(tmp_path), lambda _: True)
         assert str(dead.pid) in removed
     finally:
         dead.wait()
 
 
 def test_clean_asides_of_nothing() -> None:
-    assert storage.clean_asides("memory://none") == []
-    assert storage.clean_asides("/no/such/folder") == []
+    assert storage.clean_asides("memory://none", lambda _: True) == []
+    assert storage.clean_asides("/no/such/folder", lambda _: True) == []
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def produce(out: Path, unit: Unit, path: str = "scores/celeba/part-00000.parquet
     file = out / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"rows")
-    units.finish(str(out), unit, [Output(path, 4, "sha")], {"kept": 3})
+    units.finish(str(out), unit, [Output(path, 4, hashlib.sha256(b"rows").hexdigest())], {"kept": 3})
     return file
 
 
@@ -51,7 +52,7 @@ def test_discard_removes_what_the_plan_no_longer_holds(tmp_path: Path, unit: Uni
     kept = produce(tmp_path, unit)
     other = Unit("score", "lfw/part-00000", "d", 1)
     gone = produce(tmp_path, other, "scores/lfw/part-00000.parquet")
-    assert units.discard(str(tmp_path), "score", {unit.name}) == [other.name]
+    assert units.discard(str(tmp_path), "score", {unit.name}, set()) == [other.name]
     assert kept.exists() and not gone.exists()
     assert units.names(str(tmp_path), "score") == [unit.name]
 

@@ -122,44 +122,95 @@ def load(out: str) -> Corpus:
     """The corpus at `out`, as its `corpus.json` describes it.
 
     Raises:
-        UserError: there is no corpus, or another version of the tool wrote it.
+        UserError: there is no corpus, its `corpus.json` is damaged, or another version of the tool wrote it.
     """
     url = storage.join(out, CONFIG)
     if not storage.exists(url):
         raise UserError(
             f"{out} holds no corpus ({CONFIG} is missing); build one with 'facecorpus build --out {out}'"
         )
-    config = storage.read_json(url)
+    config = _read(out)
     if config.get("schema") != schema.VERSION:
         raise UserError(
             f"{url} has schema {config.get('schema')}, this version reads {schema.VERSION}; "
             "use the version of facecorpus that built it, or build it again in another --out"
         )
-    sources = tuple(SourceSpec(**source) for source in config["sources"])
-    recipe = from_plain(config["recipe"])
-    drawn = tuple(config["drawn"])
-    return Corpus(out, recipe, sources, config["detector"], config["detector_build"], drawn=drawn)
+    try:
+        sources = tuple(SourceSpec(**source) for source in config["sources"])
+        recipe = from_plain(config["recipe"])
+        drawn = tuple(config["drawn"])
+        return Corpus(out, recipe, sources, config["detector"], config["detector_build"], drawn=drawn)
+    except (KeyError, TypeError, UserError) as error:
+        raise _damaged(out) from error
+
+
+def _read(out: str) -> dict[str, Any]:
+    """What `corpus.json` holds.
+
+    Raises:
+        UserError: it is not what `settle` writes.
+    """
+    try:
+        config = storage.read_json(storage.join(out, CONFIG))
+    except ValueError:
+        config = None
+    if not isinstance(config, dict) or not {"schema", "recipe", "sources"} <= config.keys():
+        raise _damaged(out)
+    return config
+
+
+def _damaged(out: str) -> UserError:
+    url = storage.join(out, CONFIG)
+    if units.has_record(out, "inventory"):
+        return UserError(
+            f"{url} is damaged; run the command that built the corpus again with --rebuild, which writes it "
+            "anew and keeps what still fits"
+        )
+    return UserError(f"{url} was not written by facecorpus; choose another --out")
 
 
 def settle(corpus: Corpus, *, rebuild: bool) -> None:
-    """Write `corpus.json`, refusing to turn an existing corpus into another one by accident.
+    """Write `corpus.json`, refusing to turn an existing corpus into another one by accident, or to begin
+    among files that are not the corpus's own.
 
     Raises:
-        UserError: the corpus at `out` was made with another recipe, detector or library version, or lacks one
-        of its
-            sources now, and `rebuild` is not set.
+        UserError: `out` is neither empty nor a corpus; or the corpus there was made with another recipe,
+            detector or library version, or lacks one of its sources now, and `rebuild` is not set.
     """
     url = storage.join(corpus.out, CONFIG)
     config = corpus.config()
-    if storage.exists(url) and not rebuild:
-        before = storage.read_json(url)
-        changed = _differences(before, config)
+    if not storage.exists(url):
+        _refuse_others(corpus.out)
+    elif not rebuild:
+        changed = _differences(_read(corpus.out), config)
         if changed:
             raise UserError(
                 f"{corpus.out} was built differently ({'; '.join(changed)}); add --rebuild to redo the parts "
                 "that this touches, or choose another --out"
             )
+    elif not units.has_record(corpus.out, "inventory"):
+        _read(corpus.out)  # a damaged one is written anew only where the records say that it was ours
     storage.publish_json(url, config)
+
+
+def _refuse_others(out: str) -> None:
+    """Refuse a place that holds anything, save what a kill before the first file left there.
+
+    Raises:
+        UserError: it does, or it is a file.
+    """
+    if not storage.is_dir(out):
+        if storage.exists(out):
+            raise UserError(f"--out {out} is a file; give the name of a folder")
+        return
+    found = [
+        name for name in storage.list_dir(out) if name != "lost+found/" and storage.stands_for(name) != CONFIG
+    ]
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise UserError(
+            f"--out {out} holds {', '.join(found[:3])}{more} and is no corpus; give an empty or a new folder"
+        )
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,12 @@ SHARDS = "shards.parquet"
 _SIDECAR = ("id", "source", "identity", "split", "video", "frame", "labels")
 
 
+def paths(shard: str) -> tuple[str, str, str]:
+    """The files that a unit writes: the shard, its index and its manifest."""
+    stem = f"{FOLDER}/{shard.removesuffix('.tar')}"
+    return f"{stem}.tar", f"{stem}.tar.idx", f"{stem}.parquet"
+
+
 def plan(corpus: Corpus) -> list[Unit]:
     """One unit per shard; its digest covers the crops in it and their order, so other shards' changes leave
     it alone.
@@ -64,15 +70,15 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
         index = writer.finish()
         placed[:] = writer.placed
 
-    tar = publish_hashed(corpus.out, f"{FOLDER}/{unit.name}", write)
+    where, beside, described = paths(unit.name)
+    tar = publish_hashed(corpus.out, where, write)
     manifest = pa.Table.from_arrays(
         [_column(name, table, placed) for name in schema.MANIFEST.names], schema=schema.MANIFEST
     )
-    stem = unit.name.removesuffix(".tar")
     outputs = [
         tar,
-        publish_hashed(corpus.out, f"{FOLDER}/{unit.name}.idx", lambda file: (file.write(index), None)[1]),
-        publish_parquet(corpus.out, f"{FOLDER}/{stem}.parquet", manifest),
+        publish_hashed(corpus.out, beside, lambda file: (file.write(index), None)[1]),
+        publish_parquet(corpus.out, described, manifest),
     ]
     keys = table["key"].to_pylist()
     summary = {
@@ -88,20 +94,13 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
 
 
 def finish(corpus: Corpus, plans: list[Unit]) -> pa.Table:
-    """Publish `shards.parquet` and remove files in the shards folder that belong to no shard of the plan."""
+    """Publish `shards.parquet`."""
     rows: list[dict[str, Any]] = []
-    known: set[str] = set()
     for unit in plans:
         mark = units.read_mark(corpus.out, PHASE, unit.name)
         if mark is None or mark["digest"] != unit.digest:
             raise UserError(f"shard {unit.name} is not written yet; run 'facecorpus materialise' or 'build'")
         rows.append(mark["summary"])
-        known.update(output["path"] for output in mark["outputs"])
-    folder = storage.join(corpus.out, FOLDER)
-    if storage.exists(folder):
-        for path, _, _ in list(storage.walk_files(folder)):
-            if f"{FOLDER}/{path}" not in known:
-                storage.remove(storage.join(folder, path))
     described = schema.SHARDS.with_metadata({schema.CROPS: corpus.crops()})
     table = pa.Table.from_pylist(rows, schema=described)
     publish_parquet(corpus.out, SHARDS, table)

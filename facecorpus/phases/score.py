@@ -50,6 +50,11 @@ def crops_path(unit: str) -> str:
     return f"staged/{unit}.crops"
 
 
+def paths(unit: str) -> tuple[str, str]:
+    """The files that a unit writes."""
+    return crops_path(unit), rows_path(unit)
+
+
 def plan(corpus: Corpus) -> list[Unit]:
     """One unit per row group of each source's inventory."""
     code = corpus.score_digest()

@@ -228,8 +228,9 @@ class Reader:
         """The encoded image of a record that the source's inventory listed.
 
         Raises:
-            InputError: it is not there, or damaged, and will be at the next try; the place is named.
-            OSError: it cannot be read, or no longer has the size that was listed; the place is named.
+            InputError: it is not there, or damaged, and will be at the next try; its place is named within
+                the source: the words are stored, and a corpus is the same wherever its sources lie.
+            OSError: it cannot be read, or no longer has the size that was listed; the place is named so too.
             UserError: the whole container is gone or damaged.
         """
         member = Member(record.member, record.offset, record.bytes)
@@ -237,14 +238,14 @@ class Reader:
             container = self._container(record.container)
             data = container.read(member)
         except InputError as error:
-            raise InputError(error.reason, f"{_place(self._source.location, record)}: {error}") from error
+            raise InputError(error.reason, f"{_place('', record)}: {error}") from error
         except OSError as error:
-            place = _place(self._source.location, record)
+            place = _place("", record)
             if isinstance(error, FileNotFoundError) and _was_missing(record):
                 raise InputError(Reason.MISSING_FRAME, f"{place} is not there") from error
             raise OSError(f"{place}: {error}") from error
         if len(data) != record.bytes and not container.streamed:
-            place = _place(self._source.location, record)
+            place = _place("", record)
             raise OSError(f"{place} has {len(data)} bytes, but {record.bytes} when it was listed")
         return data
 
@@ -271,7 +272,7 @@ class Reader:
 def _place(location: str, record: Record) -> str:
     container = storage.join(location, record.container)
     after = f"#{record.offset}" if record.offset >= 0 else ""
-    return f"{container}:{record.member}{after}"
+    return f"{container}{':' if container else ''}{record.member}{after}"
 
 
 def _was_missing(record: Record) -> bool:

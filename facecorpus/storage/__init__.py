@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from facecorpus.storage.places import (
+    absolute,
     exists,
     is_dir,
     is_local,
+    is_within,
     join,
     list_dir,
     local_path,
@@ -14,15 +16,17 @@ from facecorpus.storage.places import (
     size,
     stamp,
 )
-from facecorpus.storage.publishing import clean_asides, publish
+from facecorpus.storage.publishing import clean_asides, publish, stands_for
 from facecorpus.storage.tables import publish_json, publish_table, read_json, read_table
 from facecorpus.storage.walking import walk_files
 
 __all__ = [
+    "absolute",
     "clean_asides",
     "exists",
     "is_dir",
     "is_local",
+    "is_within",
     "join",
     "list_dir",
     "local_path",
@@ -35,5 +39,6 @@ __all__ = [
     "remove",
     "size",
     "stamp",
+    "stands_for",
     "walk_files",
 ]

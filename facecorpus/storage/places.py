@@ -40,6 +40,18 @@ def join(url: str, *parts: str) -> str:
     return url
 
 
+def absolute(url: str) -> str:
+    """The same place named so that it means the same from every folder: local paths from the root."""
+    return url if "://" in url else os.path.abspath(url)  # noqa: PTH100 - a link stays the link that was named
+
+
+def is_within(url: str, folder: str) -> bool:
+    """Whether a place is a folder or lies below it, links followed; neither need exist."""
+    if is_local(url) and is_local(folder):
+        return local_path(url).resolve().is_relative_to(local_path(folder).resolve())
+    return f"{url.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+
+
 def exists(url: str) -> bool:
     """Whether a file or folder is there."""
     if is_local(url):

@@ -27,7 +27,7 @@ from facecorpus.storage.places import is_local, local_path, remote
 STALE_SECONDS = 24 * 3600
 """Age after which an aside file of another machine counts as left over."""
 
-_ASIDE = re.compile(r"\..+\.part-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)")
+_ASIDE = re.compile(r"\.(?P<name>.+)\.part-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)")
 _BUFFER = 1 << 20
 _ONE_PUT = 32 << 20
 """Objects up to this many bytes go to an object store from memory, larger ones from a temporary file."""
@@ -160,20 +160,36 @@ def _machine() -> str:
     return hashlib.blake2b("\n".join(words).encode(), digest_size=4).hexdigest()
 
 
-def clean_asides(url: str) -> list[str]:
+def stands_for(name: str) -> str | None:
+    """The name of the file that an aside file is to become; None where `name` is none of an aside file."""
+    match = _ASIDE.fullmatch(name)
+    return match["name"] if match else None
+
+
+def clean_asides(url: str, ours: Callable[[str], bool]) -> list[str]:
     """Remove what writers that were killed left aside anywhere under a folder; returns the removed paths.
 
     An aside file is left over when its process on this machine is gone, or when it is another machine's (or
     of an earlier boot) and has not been written for a day. Object stores have none.
+
+    Args:
+        url: the folder.
+        ours: whether a file, by its POSIX path relative to the folder, is one that may be written here; the
+            asides of others are left alone.
     """
     if not is_local(url) or not local_path(url).is_dir():
         return []
+    root = local_path(url)
     removed: list[str] = []
-    for folder, _, names in os.walk(local_path(url)):
+    for folder, _, names in os.walk(root):
         for name in names:
             match = _ASIDE.fullmatch(name)
             path = Path(folder) / name
-            if match and _is_left_over(path, match["machine"], int(match["pid"])):
+            if (
+                match
+                and ours(path.with_name(match["name"]).relative_to(root).as_posix())
+                and _is_left_over(path, match["machine"], int(match["pid"]))
+            ):
                 path.unlink(missing_ok=True)
                 removed.append(str(path))
     return sorted(removed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
 
 from facecorpus.errors import UserError
+from facecorpus.progress import Progress
 from facecorpus.record import State
 from facecorpus.synth.album import Album, Signature, sign
 from facecorpus.synth.dynamics import DEPENDENCES
@@ -23,6 +24,7 @@ from facecorpus.synth.picture import edited, edited_points, file_bytes, take
 from facecorpus.synth.plan import ALL, PEOPLE, SIZES, Item, Shot, plan
 from facecorpus.synth.recording_layouts import write_recordings
 from facecorpus.synth.recordings import MIN_FRAMES, plan_recordings
+from facecorpus.synth.records import either, files_of, read_record, refuse_others, write_record
 from facecorpus.synth.studies import RECORDED, STUDIES
 from facecorpus.synth.truth import TRUTH_NAME, TruthRow, read_truth, write_truth
 
@@ -99,7 +101,7 @@ def _draw(items: Sequence[Item], seed: int, workers: int) -> list[tuple[bytes, _
     out: dict[int, tuple[bytes, _Rendered, int]] = {}
     jobs = _jobs(items, seed)
     drawn = _rendered([job for _, job in jobs], workers)
-    with tqdm(total=len(items), desc="drawing", unit="picture") as bar:
+    with Progress("drawing", len(items), "pictures") as progress:
         for (members, job), first in zip(jobs, drawn, strict=True):
             new, attempt = first, 0
             while not album.accepts(new.signature, attempt):
@@ -112,7 +114,7 @@ def _draw(items: Sequence[Item], seed: int, workers: int) -> list[tuple[bytes, _
             album.add(new.signature)
             for place, k in enumerate(members):
                 out[k] = (new.files[place], new, place)
-            bar.update(len(members))
+            progress.update(len(members))
     return [out[k] for k in range(len(items))]
 
 
@@ -131,7 +133,7 @@ def write_datasets(
     """Draw miniature data sets below `root`, one folder each, and the truth about them.
 
     Args:
-        root: created if missing; data sets drawn there earlier are replaced.
+        root: created if missing; of the data sets drawn there earlier, those of these names are replaced.
         sources: which of `plan.ALL` and of `studies.RECORDED`.
         seed: who is drawn and everything else; equal arguments give equal bytes, for any number of workers.
         preset: "sample" (about 1,500 pictures, and recordings of 6 to 80 frames) or "tiny" (about 60, and
@@ -147,7 +149,7 @@ def write_datasets(
 
     Raises:
         UserError: an unknown source or preset or another value out of range, or a folder of that name that
-            was not drawn by this function.
+            holds anything but what this function has drawn.
     """
     _check(root, sources, preset)
     _check_recordings(dependence, frames, cameras)
@@ -160,18 +162,27 @@ def write_datasets(
         )
     ]
     pictured = [name for name in ALL if name in sources]
-    part = root / ".synth-part"
-    shutil.rmtree(part, ignore_errors=True)
-    rows = _write_pictures(part, pictured, seed, preset, workers) if pictured else []
-    if recordings:
-        rows += write_recordings(part, recordings, seed, workers, cameras)
-    if (root / TRUTH_NAME).exists():
-        for name in {row.source for row in read_truth(root)}:
-            shutil.rmtree(root / name, ignore_errors=True)
-    for source in {row.source for row in rows}:
+    with tempfile.TemporaryDirectory(prefix=".synth-part-", dir=root) as folder:
+        part = Path(folder)
+        rows = _write_pictures(part, pictured, seed, preset, workers) if pictured else []
+        if recordings:
+            rows += write_recordings(part, recordings, seed, workers, cameras)
+        return _put_in_place(part, root, rows)
+
+
+def _put_in_place(part: Path, root: Path, rows: Sequence[TruthRow]) -> Path:
+    """Replace data sets by those below `part`; the record holds at every moment. Returns the truth file."""
+    sources = sorted({row.source for row in rows})
+    before, fresh = read_record(root), {source: files_of(part / source) for source in sources}
+    write_record(root, before | {s: either(before.get(s, {}), fresh[s]) for s in sources})
+    for source in sources:
+        if (root / source).exists():
+            shutil.rmtree(root / source)  # `_check` has seen that it holds nothing else
         (part / source).rename(root / source)
-    shutil.rmtree(part)
-    return write_truth(root, rows)
+    others = read_truth(root) if (root / TRUTH_NAME).exists() else []
+    truth = write_truth(root, [*(row for row in others if row.source not in sources), *rows])
+    write_record(root, before | fresh)
+    return truth
 
 
 def _write_pictures(
@@ -198,13 +209,18 @@ def _check(root: Path, sources: Sequence[str], preset: str) -> None:
         )
     if preset not in SIZES:
         raise UserError(f"preset {preset!r} does not exist; choose from {', '.join(SIZES)}.")
-    root.mkdir(parents=True, exist_ok=True)
-    ours = {row.source for row in read_truth(root)} if (root / TRUTH_NAME).exists() else set()
-    for source in sources:
-        if source not in ours and (root / source).exists():
-            raise UserError(
-                f"{root / source} exists and was not drawn; give another root so that it stays as it is."
-            )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UserError(f"--out {root} is a file; give the name of a folder") from error
+    record = read_record(root)
+    refuse_others(root, sources, record)
+    left = [name for name in ALL if name in record and name not in sources]
+    if left and set(sources) & set(ALL):
+        raise UserError(
+            f"{root} holds {', '.join(left)}, drawn before, and duplicates are planted across all picture "
+            "sets; name these too, or give another --out"
+        )
 
 
 def _check_recordings(dependence: str, frames: int | None, cameras: Sequence[str]) -> None:

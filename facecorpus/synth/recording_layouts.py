@@ -13,8 +13,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from facecorpus.progress import Progress
 from facecorpus.record import Reason, State
 from facecorpus.synth.dynamics import UNITS
 from facecorpus.synth.filming import film
@@ -58,9 +58,9 @@ def write_recordings(
         for camera in (cameras if recording.study == "disfa" else cameras[:1])
     ]
     total = sum(len(take.recording.recorded) for take in takes)
-    with tqdm(total=total, desc="recording", unit="frame") as bar:
+    with Progress("recording", total, "frames") as progress:
         for number in _written(takes, workers):
-            bar.update(number)
+            progress.update(number)
     for recording in recordings:
         for name, text in _ANNOTATIONS[recording.study](recording):
             _put(root / recording.study / name, text.encode())
