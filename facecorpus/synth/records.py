@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from facecorpus import storage
 from facecorpus.errors import UserError
@@ -34,7 +34,7 @@ def read_record(root: Path) -> dict[str, Files]:
             )
         return {}
     try:
-        found = storage.read_json(str(path))
+        found: Any = storage.read_json(str(path))
     except ValueError:
         found = None
     if not _is_record(found):
@@ -42,7 +42,7 @@ def read_record(root: Path) -> dict[str, Files]:
     return found
 
 
-def _is_record(found: Any) -> bool:
+def _is_record(found: Any) -> TypeGuard[dict[str, Files]]:
     return isinstance(found, dict) and all(
         isinstance(files, dict) and all(isinstance(hashes, list) for hashes in files.values())
         for files in found.values()
