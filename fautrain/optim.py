@@ -12,7 +12,8 @@ from torch import nn
 
 LR_REFERENCE_BATCH: Final = 256
 """A base learning rate is stated for this global batch and grows in proportion to it."""
-TOKENS: Final = ("cls_token", "mask_token", "pos_embed", "decoder_pos_embed")
+POSITIONS: Final = ("pos_embed", "decoder_pos_embed")
+TOKENS: Final = ("cls_token", "mask_token")
 BLOCK: Final = re.compile(r"blocks\.(\d+)\.")
 
 
@@ -43,8 +44,9 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
-def _decays(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim > 1 and name.rpartition(".")[2] not in TOKENS
+def _decays(name: str, parameter: nn.Parameter, tokens: bool) -> bool:
+    last = name.rpartition(".")[2]
+    return parameter.ndim > 1 and last not in POSITIONS and (tokens or last not in TOKENS)
 
 
 def layer_of(name: str, depth: int) -> int:
@@ -60,12 +62,13 @@ def layer_of(name: str, depth: int) -> int:
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, layer_decay: float | None = None
+    model: nn.Module, weight_decay: float, layer_decay: float | None = None, decay_tokens: bool = False
 ) -> list[dict[str, Any]]:
     """Groups of the parameters that train, in the model's order: with weight decay and without.
 
-    Without: whatever has one dimension (biases, norms) and the learnt tokens and positions, which are vectors
-    too although they are stored with more dimensions. An empty group is left out.
+    Without: whatever has one dimension (biases, norms) and learnt positions and tokens, which are vectors too
+    although they are stored with more dimensions. With `decay_tokens` the class and mask token are decayed:
+    the released pretraining code looks at dimensions alone. An empty group is left out.
 
     With `layer_decay` (Clark et al. 2020; MAE's appendix A.1) there are two such groups for each layer i of
     `layer_of`, and `lr_scale = layer_decay ** (last - i)` in each: 1 for the heads, least for the embedding.
@@ -80,7 +83,7 @@ def parameter_groups(
         groups[layer, False] = {"params": [], "weight_decay": 0.0, **scale}
     for name, parameter in trained:
         layer = 0 if layer_decay is None else layer_of(name, depth)
-        groups[layer, _decays(name, parameter)]["params"].append(parameter)
+        groups[layer, _decays(name, parameter, decay_tokens)]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
 
 
@@ -96,9 +99,10 @@ def make_adamw(
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
     layer_decay: float | None = None,
+    decay_tokens: bool = False,
 ) -> torch.optim.AdamW:
     """AdamW over `parameter_groups`: one fused kernel where the device has it, else its usual form."""
-    groups = parameter_groups(model, weight_decay, layer_decay)
+    groups = parameter_groups(model, weight_decay, layer_decay, decay_tokens)
     fused = all(p.device.type in ("cuda", "cpu") and p.is_floating_point() for p in _members(groups))
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=fused)
     set_lr(optimizer, lr)

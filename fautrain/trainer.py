@@ -98,7 +98,12 @@ class Trainer:
         task.to(self.device)
         optim = config.optim
         self.optimizer = make_adamw(
-            task.network, 0.0, optim.weight_decay, betas=optim.betas, layer_decay=optim.layer_decay
+            task.network,
+            0.0,
+            optim.weight_decay,
+            betas=optim.betas,
+            layer_decay=optim.layer_decay,
+            decay_tokens=optim.decay_tokens,
         )
         choice = config.train.compile
         compiled = self.device.type == "cuda" if choice == "auto" else choice

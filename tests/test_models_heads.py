@@ -248,3 +248,18 @@ def test_blocks_of_many_rates_share_one_compiled_graph() -> None:
 def test_an_unknown_identity_head_is_refused(layers: int) -> None:
     with pytest.raises(UserError, match=rf"{layers} layers.*identity\.layers to 1, 2 or 3"):
         model(identity_layers=layers)
+
+
+def test_first_weights_as_timm_draws_them() -> None:
+    """What the released fine-tuning code starts from without pretrained weights."""
+    torch.manual_seed(0)
+    model = ActionUnitModel(
+        size_of("tiny"), 3, image_px=32, patch_px=16, initial="trunc_normal"
+    ).requires_grad_(False)
+    drawn = torch.cat([m.weight.flatten() for m in model.blocks.modules() if isinstance(m, nn.Linear)])
+    assert abs(float(drawn.std()) - 0.02) < 1e-4 and abs(float(drawn.mean())) < 1e-4
+    assert all(abs(float(t.std()) - 0.02) < 0.003 for t in (model.pos_embed, model.cls_token))
+    # torch's Conv2d: uniform within 1 / sqrt(fan in).
+    bound = (3 * 16 * 16) ** -0.5
+    assert 0.99 * bound < float(model.patch_embed.proj.weight.abs().max()) <= bound
+    assert float(model.head.weight.abs().max()) < 1e-3

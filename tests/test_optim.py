@@ -75,6 +75,18 @@ def test_what_decays() -> None:
     assert {"patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "decoder_pred.weight"} <= matrices
 
 
+def test_the_released_pretraining_code_decays_the_tokens_too() -> None:
+    """timm 0.3.2's `add_weight_decay`, which MAE and FMAE call: all but what has one dimension or is a bias."""
+    model = small_mae()
+    decayed, _ = parameter_groups(model, 0.05, decay_tokens=True)
+    names = {name for name, p in model.named_parameters() if any(p is q for q in decayed["params"])}
+    assert names == {
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad and p.ndim > 1 and not name.endswith(".bias")
+    }
+
+
 def test_fixed_positions_are_not_trained() -> None:
     model = small_mae()
     trained = [p for group in parameter_groups(model, 0.05) for p in group["params"]]

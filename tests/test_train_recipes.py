@@ -42,7 +42,7 @@ def test_fmae_is_what_the_released_code_does(size: str) -> None:
     assert (config.loss.kind, config.loss.norm_pix) == ("l2", True)
     assert (config.train.epochs, optim.warmup_epochs) == (50, 2)
     assert (optim.weight_decay, optim.betas, optim.min_lr, optim.clip_grad) == (0.05, (0.9, 0.95), 0, None)
-    assert optim.lr is None and peak_lr(config) == pytest.approx(3e-4)
+    assert optim.lr is None and peak_lr(config) == pytest.approx(3e-4) and optim.decay_tokens
     assert 9_000_000 * config.train.epochs / config.data.batch_per_step == pytest.approx(879e3, rel=1e-3)
 
 
@@ -64,7 +64,7 @@ def test_mae_face_is_what_the_paper_says() -> None:
     assert (config.model.size, config.model.mask_ratio) == ("base", 0.75)
     assert (config.model.decoder_width, config.model.decoder_depth) == (512, 8)
     assert config.data.batch_per_step == 4096 and config.data.augment == "rrc-flip"
-    assert peak_lr(config) == pytest.approx(2.4e-3)
+    assert peak_lr(config) == pytest.approx(2.4e-3) and config.optim.decay_tokens
     assert config.model.init == "hub:timm/vit_base_patch16_224.mae"
     assert 2_170_000 * 800 / config.data.batch_per_step == pytest.approx(424e3, rel=1e-3)
 

@@ -25,6 +25,9 @@ class ActionUnitModelConfig:
     init: str | None = None
     """Weights the encoder starts from: a file (.safetensors, .pth), the folder of a run or checkpoint, or
     `hub:OWNER/NAME`; none starts from random ones."""
+    initial: Literal["xavier", "trunc_normal"] = "xavier"
+    """How random first weights of the encoder are drawn: as MAE's (sine-cosine positions) or as timm's, which
+    the released fine-tuning code uses; of no effect with `init`."""
 
     def __post_init__(self) -> None:
         at_least("model", self, "image_px", 1)

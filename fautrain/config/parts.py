@@ -23,7 +23,9 @@ class OptimConfig:
     min_lr: float = 0.0
     """Learning rate at the end of the cosine."""
     weight_decay: float = 0.05
-    """Decoupled weight decay; parameters with one dimension have none."""
+    """Decoupled weight decay; biases, norms and positions have none."""
+    decay_tokens: bool = False
+    """Whether weight decay acts on the class and mask token too, as in MAE's and FMAE's pretraining code."""
     betas: tuple[float, float] = (0.9, 0.95)
     """Decay rates of AdamW's first and second moments."""
     warmup_epochs: float = 40.0

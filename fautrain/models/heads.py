@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fautrain.errors import UserError
 from fautrain.models.reversal import reverse_gradient
-from fautrain.models.vit import LAYER_NORM_EPS, Size, Trunk, initialise
+from fautrain.models.vit import LAYER_NORM_EPS, Size, Trunk, initialise, initialise_truncated
 
 HEAD_STD: Final = 2e-5
 """Of the AU head's first weights: all probabilities start at what its bias says."""
@@ -46,7 +46,8 @@ class ActionUnitModel(Trunk):
     """Encoder, mean of the patch tokens, `fc_norm`, `head`; with `subjects`, `ID_head` behind a reversal.
 
     The encoder's last `norm` is left out, `fc_norm` takes its place; positions are learnt. `drop_path` is the
-    last block's rate of stochastic depth.
+    last block's rate of stochastic depth. `initial` is how the encoder's first weights are drawn: `xavier` as
+    MAE does, beginning with sine-cosine positions, or `trunc_normal` as timm does, positions included.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ActionUnitModel(Trunk):
         patch_px: int | None = None,
         drop_path: float = 0.1,
         checkpoint_activations: bool = False,
+        initial: str = "xavier",
     ) -> None:
         super().__init__(
             size,
@@ -70,8 +72,13 @@ class ActionUnitModel(Trunk):
             last_norm=False,
         )
         self.pos_embed.requires_grad_()
-        self.apply(initialise)
-        nn.init.normal_(self.cls_token, std=0.02)
+        if initial == "trunc_normal":
+            self.apply(initialise_truncated)
+            for token in (self.pos_embed, self.cls_token):
+                nn.init.trunc_normal_(token, std=0.02)
+        else:
+            self.apply(initialise)
+            nn.init.normal_(self.cls_token, std=0.02)
         # After `initialise`: the heads' biases and the identity head's weights are PyTorch's own.
         self.fc_norm = nn.LayerNorm(size.width, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(size.width, aus)

@@ -87,6 +87,17 @@ def initialise(module: nn.Module) -> None:
         nn.init.zeros_(cast(Tensor, module.bias))
 
 
+def initialise_truncated(module: nn.Module) -> None:
+    """timm's initial weights (0.3.2), for `Module.apply`: Linear N(0, 0.02^2) cut at +-2, zero bias; LayerNorm
+    one and zero; the patch embedding keeps PyTorch's own."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention, (N, T, D) -> (N, T, D), by PyTorch's fused kernel."""
 

@@ -42,6 +42,7 @@ def fmae(dataset: str) -> FinetuneConfig:
     lr 1e-6, no clipping, random resized crop of 0.08 to 1, flip, RandAugment m9, random erasing 0.25, no
     mixup; mean of the patch tokens, layer norm, a linear head with weights of 2e-5.
     They disagree on: the paper says "in most cases" 30 epochs and cites AutoAugment.
+    Without --init the first weights are timm's, as there (truncated normal, also for the learnt positions).
     We differ in: bf16 instead of fp16 with loss scaling; the order of the samples changes every epoch (theirs
     repeats on one GPU, because `set_epoch` is not called); the last, smaller batch is used, not dropped; 15 %
     of the training subjects are kept for choosing epoch and threshold. `--set data.validation=0` trains on
@@ -52,7 +53,7 @@ def fmae(dataset: str) -> FinetuneConfig:
     return FinetuneConfig(
         name="fmae",
         about="FMAE for action units as released: ViT-L, binary cross-entropy, no identity head.",
-        model=ActionUnitModelConfig(size="large", drop_path=0.1),
+        model=ActionUnitModelConfig(size="large", drop_path=0.1, initial="trunc_normal"),
         data=ActionUnitData(dataset=dataset, batch_per_step=64),
         optim=OptimConfig(
             base_lr=setting.fmae_base_lr,

@@ -43,6 +43,7 @@ def fmae_vit_large() -> RunConfig:
     (peak lr 2.4e-3) and a random resized crop of 0.2 to 1; the code has the crop commented out (resize and
     flip) and the README's batch is 512 (peak lr 3e-4), about 879,000 steps over 9 M pictures instead of
     110,000. `fmae-vit-large-paper` is the other reading. Normalised pixels are on in the README's command.
+    From the code alone: weight decay acts on the class and mask token too, not on biases and norms.
     We differ in: bf16 instead of fp16 with loss scaling; a step that is not finite is skipped, counted and
     bounded, where the code stops at the first (`--set train.max_nonfinite=0`).
     """
@@ -71,7 +72,7 @@ def mae_face() -> RunConfig:
     Xavier uniform; masking 0.75, L1 on masked patches (Eq. 1), 800 epochs of which 40 warm up (its ablations
     use 200), batch 4096, base lr 1.5e-4, AdamW with weight decay 0.05, cosine, "random cropping".
     No code was released. Not stated, taken from MAE: betas (0.9, 0.95), the lowest lr 0, the parameters of
-    the crop (0.2 to 1 of the area) and the flip. Eq. 1 sums over the masked patches; we take their mean, as
+    the crop (0.2 to 1 of the area), the flip, and weight decay on class and mask token. Eq. 1 sums over the masked patches; we take their mean, as
     MAE's code does, which to AdamW is the same but for its epsilon.
     `model.init` is a hub name; on a machine without the hub give a file: `--set model.init=FILE`.
     """
@@ -81,7 +82,7 @@ def mae_face() -> RunConfig:
         model=ModelConfig(size="base", init=IMAGENET_MAE_BASE),
         data=DataConfig(batch_per_step=4096, augment="rrc-flip"),
         loss=LossConfig(kind="l1", norm_pix=True),
-        optim=OptimConfig(base_lr=1.5e-4, warmup_epochs=40),
+        optim=OptimConfig(base_lr=1.5e-4, warmup_epochs=40, decay_tokens=True),
         train=TrainConfig(epochs=800, checkpoint_every_epochs=5, eval_every_epochs=5),
         log=LogConfig(grid_every_epochs=10),
     )
@@ -117,7 +118,13 @@ def _fmae(name: str, size: Size) -> RunConfig:
         data=DataConfig(batch_per_step=512, augment="resize-flip"),
         loss=LossConfig(kind="l2", norm_pix=True),
         optim=OptimConfig(
-            base_lr=1.5e-4, min_lr=0.0, weight_decay=0.05, betas=(0.9, 0.95), warmup_epochs=2, clip_grad=None
+            base_lr=1.5e-4,
+            min_lr=0.0,
+            weight_decay=0.05,
+            decay_tokens=True,
+            betas=(0.9, 0.95),
+            warmup_epochs=2,
+            clip_grad=None,
         ),
         train=TrainConfig(epochs=50, checkpoint_every_epochs=1),
     )

@@ -61,6 +61,7 @@ class ActionUnitTask(Task):
                 patch_px=model.patch_px,
                 drop_path=model.drop_path,
                 checkpoint_activations=config.train.checkpoint_activations,
+                initial="xavier" if model.init else model.initial,
             )
         self.loaded = str(load_encoder(self.model, model.init)) if model.init else None
 
