@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fautrain.errors import UserError
+from fautrain.errors import Stopped, UserError
+from fautrain.threads import sleep_when_idle
 
 app = typer.Typer(
     help="Train models of facial behaviour on the shards that facecorpus builds.",
@@ -48,9 +50,7 @@ def pretrain(
 
     config = override(recipes.recipe(recipe), settings or [])
     config = replace(config, data=replace(config.data, shards=shards))
-    if not runs.pretrain(config, out, resume):
-        print("fautrain: stopped by a signal; the same command goes on where it was", file=sys.stderr)
-        raise typer.Exit(0)
+    runs.pretrain(config, out, resume)
 
 
 @app.command()
@@ -101,9 +101,7 @@ def finetune(
     numbers = () if fold == "all" else _numbers("--fold", fold)
     from fautrain.runs.finetune import finetune
 
-    if not finetune(config, folder, folds=numbers, seeds=_numbers("--seeds", seeds), resume=resume):
-        print("fautrain: stopped by a signal; the same command goes on where it was", file=sys.stderr)
-        raise typer.Exit(0)
+    finetune(config, folder, folds=numbers, seeds=_numbers("--seeds", seeds), resume=resume)
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
@@ -246,7 +244,9 @@ def inspect(path: Annotated[Path, typer.Argument(help="A checkpoint's directory.
 
 
 def main() -> None:
-    """Entry point: errors meant for the user are one sentence and exit code 2; Ctrl-C exits with 130."""
+    """Entry point: errors meant for the user are one sentence and exit code 2; SIGTERM exits with 143, Ctrl-C
+    with 130."""
+    sleep_when_idle()
     debug = "--debug" in sys.argv
     try:
         app([argument for argument in sys.argv[1:] if argument != "--debug"])
@@ -255,6 +255,10 @@ def main() -> None:
             raise
         print(f"fautrain: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"fautrain: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
         print("fautrain: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

@@ -37,10 +37,12 @@ class HeldOut:
         drawn = False
         for batch in self.loader.epoch(LoaderState()):
             if evaluate:
-                inputs = tuple(t.to(trainer.device) for t in trainer.task.inputs(batch))
+                inputs = trainer.on_device(trainer.task.inputs(batch))
                 with trainer.accelerator.autocast():
                     found = trainer.task(*inputs)
-                share = batch.weight / self.loader.steps_per_epoch
+                # Of the mean over ranks; the last step is smaller, and a stand-in in it counts for nothing.
+                own = len(batch.images) if batch.weight else 0
+                share = own * trainer.accelerator.num_processes / self.loader.samples
                 for name, value in found.items():
                     sums[name] = sums.get(name, 0.0) + value.float() * share
             main = trainer.accelerator.is_main_process

@@ -41,6 +41,17 @@ def admit_cpus(accelerator: Accelerator, plugin: FullyShardedDataParallelPlugin)
         accelerator.state.fsdp_plugin = plugin
 
 
+def compiled(module: nn.Module) -> nn.Module:
+    """The module, compiled for each shape of its inputs: the batches and the smaller last one of an epoch.
+
+    Left to itself, the compiler takes a second shape for the first of many and goes on with a slower graph of
+    any shape. What was compiled before, for an earlier fold, is let go: there is a limit to graphs of one
+    function, beyond which it would not be compiled at all.
+    """
+    torch.compiler.reset()
+    return cast(nn.Module, torch.compile(module, dynamic=False))
+
+
 def shard(
     accelerator: Accelerator, task: nn.Module, optimizer: torch.optim.Optimizer, compiled: bool
 ) -> nn.Module:
@@ -51,8 +62,9 @@ def shard(
     `compiled` compiles the blocks one by one, inside of what gathers their weights.
     """
     if compiled:
+        torch.compiler.reset()
         for block in (module for module in task.modules() if isinstance(module, Block)):
-            block.forward = torch.compile(block.forward)
+            block.forward = torch.compile(block.forward, dynamic=False)
     sharded = cast(nn.Module, accelerator.prepare(task, optimizer)[0])
     for name in ("picture", "probabilities"):
         if hasattr(task, name):

@@ -8,12 +8,11 @@ whose gradient is not finite is skipped by the fused optimizer itself.
 from __future__ import annotations
 
 import contextlib
-import signal
+import math
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TypeVar
 
 import numpy as np
@@ -26,13 +25,21 @@ from torch import Tensor, nn
 from fautrain import checkpoint, sharding
 from fautrain.config import AnyConfig, to_plain
 from fautrain.data import Batch, Loader, LoaderState
-from fautrain.errors import UserError
+from fautrain.errors import Stopped, UserError
 from fautrain.models.flops import peak_flops
 from fautrain.optim import effective_lr, lr_at, make_adamw, set_lr
-from fautrain.runlog import RunLog
+from fautrain.runlog import RunLog, duration
+from fautrain.signals import Agreement, stop_signals
 from fautrain.tasks.base import Task
+from fautrain.threads import choose_threads
+from fautrain.window import GOOD, Stopwatch, Window
 
 Kind = TypeVar("Kind", bound=np.generic)
+
+TRIAL_STEPS = 5
+"""After the first of this process so many are timed, to say how long the run will take."""
+WORTH_SAYING_S = 60.0
+"""A run that takes less needs no forecast."""
 
 
 @dataclass(slots=True)
@@ -45,46 +52,6 @@ class Progress:
     """Steps skipped because their loss or gradient was not finite."""
 
 
-@dataclass
-class _Window:
-    """Sums since the last line of the log, on the device where they are made."""
-
-    values: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    steps: int = 0
-    samples: int = 0
-    waited_s: float = 0.0
-    start: float = field(default_factory=time.perf_counter)
-
-
-class Stop:
-    """Set by SIGTERM or SIGINT: the loop writes a checkpoint at the next whole step and ends."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The handler; a second signal ends the process at once."""
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-
-
-@contextlib.contextmanager
-def stop_signals() -> Generator[Stop]:
-    """Catch SIGTERM and SIGINT for the time of a run, or of several: within another such time it is that."""
-    outer = signal.getsignal(signal.SIGTERM)
-    if isinstance(outer, Stop):
-        yield outer
-        return
-    stop = Stop()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class Trainer:
     """Trains one task on one loader. `run` is all of it; the rest are its parts."""
 
@@ -95,6 +62,8 @@ class Trainer:
         self.corpus = corpus
         self.config, self.run_dir, self.task, self.accelerator = config, run_dir, task, accelerator
         self.device = accelerator.device
+        self.threads = choose_threads(task.training_flops(), self.device.type == "cuda")
+        torch.set_num_threads(self.threads.number)
         task.to(self.device)
         optim = config.optim
         self.optimizer = make_adamw(
@@ -110,9 +79,9 @@ class Trainer:
         if accelerator.is_fsdp2:
             self.wrapped = sharding.shard(accelerator, task, self.optimizer, compiled)
         else:
-            step: nn.Module = torch.compile(task) if compiled else task  # pyright: ignore[reportAssignmentType]
-            self.wrapped: nn.Module = accelerator.prepare(step)
+            self.wrapped: nn.Module = accelerator.prepare(sharding.compiled(task) if compiled else task)
         self.progress = Progress()
+        self.window = Window()
         self.nonfinite = torch.zeros((), device=self.device)
         """Skipped steps in all, on the device."""
         peak = peak_flops(torch.cuda.get_device_name(self.device)) if self.device.type == "cuda" else None
@@ -126,11 +95,7 @@ class Trainer:
         Raises:
             UserError: it is of another architecture, or of a run on other samples.
         """
-        if state.extra["corpus"] != self.corpus:
-            raise UserError(
-                f"the checkpoint at step {state.step} is of a run on other samples than --shards holds now; "
-                "give the same shards, or begin a new run with another --out"
-            )
+        checkpoint.refuse_other_samples(state.step, state.extra, self.corpus)
         ours = self.task.network.state_dict()
         parts = {name: sharding.like(value, ours.get(name)) for name, value in state.model.items()}
         try:
@@ -143,6 +108,11 @@ class Trainer:
         self.optimizer.load_state_dict(sharding.optimizer_like(state.optimizer, self.optimizer))
         self.progress = Progress(**state.counters)
         self.nonfinite.fill_(self.progress.nonfinite)
+        # Of a run that had another number of ranks, each takes the mean: the mean over ranks is what counts.
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        for name, ranks in state.extra.get("window", {}).items():
+            own = ranks[rank] if len(ranks) == world else ranks.mean()
+            self.window.sums[name] = own.to(self.device)
         if state.rng is not None:
             checkpoint.restore_rng(state.rng)
         return LoaderState(**state.loader)
@@ -151,6 +121,8 @@ class Trainer:
         """Write a checkpoint of this moment."""
         self.progress.nonfinite = int(self.nonfinite.item())
         main = self.accelerator.is_main_process
+        sums = self._of_all_ranks([*self.window.sums.values()]).cpu() if self.window.sums else None
+        window = {} if sums is None else dict(zip(self.window.sums, sums.T.contiguous(), strict=True))
         state = checkpoint.State(
             step=self.progress.step,
             model=sharding.gathered(self.task.network.state_dict(), main),
@@ -161,7 +133,7 @@ class Trainer:
                 "samples": self.progress.samples,
                 "nonfinite": self.progress.nonfinite,
             },
-            extra={"corpus": self.corpus},
+            extra={"corpus": self.corpus, "window": window},
             config=to_plain(self.config),
         )
         return checkpoint.save(
@@ -175,93 +147,128 @@ class Trainer:
 
     # -- one step ----------------------------------------------------------------------------------------
 
-    def step(self, micro_batches: list[Batch], lr: float) -> dict[str, Tensor]:
-        """One update; returns the step's values (this rank's share of the means), still on the device."""
+    def step(self, micro_batches: Sequence[Batch], lr: float) -> dict[str, Tensor]:
+        """One update; returns the step's values (this rank's share of the means), still on the device.
+
+        Where the step is skipped all of them are 0, `good` too, which is 1 elsewhere.
+        """
         values: dict[str, Tensor] = {}
-        for number, batch in enumerate(micro_batches):
-            last = number == len(micro_batches) - 1
-            inputs = tuple(t.to(self.device, non_blocking=True) for t in self.task.inputs(batch))
+        parts = [self.task.inputs(batch) for batch in micro_batches]
+        shares = self._shares(micro_batches, parts)
+        for number, (part, share) in enumerate(zip(parts, shares, strict=True)):
+            inputs = self.on_device(part)
             # Gradients are summed over ranks once, in the last part's backward pass.
+            last = number == len(parts) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 with self.accelerator.autocast():
-                    found: dict[str, Tensor] = self.wrapped(*inputs)
-                share = batch.weight / len(micro_batches)
-                self.accelerator.backward(found["loss"] * share)
+                    means: dict[str, Tensor] = self.wrapped(*inputs)
+                found = {name: mean * share.get(name, share[""]) for name, mean in means.items()}
+                found["loss"] = torch.stack([found[name] for name in self.task.terms]).sum()
+                self.accelerator.backward(found["loss"])
             for name, value in found.items():
-                values[name] = values.get(name, 0.0) + value.detach().float() * share
+                value = value.detach().float()
+                values[name] = values[name] + value if name in values else value
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = sharding.whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
         if self.config.optim.clip_grad is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.config.optim.clip_grad, norm)
         # The norm is the same on all ranks, so all skip or none; the loss need not be looked at: a
         # loss that is not finite has such gradients.
-        bad = (~torch.isfinite(norm)).float()
+        good = torch.isfinite(norm)
+        bad = (~good).float()
         set_lr(self.optimizer, lr)
         self.optimizer.found_inf = bad  # pyright: ignore[reportAttributeAccessIssue] - read by fused steps
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.nonfinite += bad
-        return {name: torch.nan_to_num(value) * (1.0 - bad) for name, value in values.items()} | {
-            "grad_norm": torch.nan_to_num(norm, posinf=0.0)
-        }
+        values |= {"grad_norm": norm, GOOD: torch.ones_like(norm)}
+        return {name: torch.where(good, value, 0.0) for name, value in values.items()}
+
+    def on_device(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What the model gets of a batch, where it is computed."""
+        return tuple(tensor.to(self.device, non_blocking=True) for tensor in inputs)
+
+    def _shares(
+        self, micro_batches: Sequence[Batch], parts: Sequence[tuple[Tensor, ...]]
+    ) -> list[dict[str, float | Tensor]]:
+        """By what each part's means count, so that their mean over ranks is the mean over the whole step.
+
+        By name for means over what a task counts itself (labels, say), and under "" for means over samples.
+        """
+        shares: list[dict[str, float | Tensor]] = [{"": b.weight / len(parts)} for b in micro_batches]
+        counts = [self.task.counts(*part) for part in parts]
+        if counts[0]:
+            ranks = self.accelerator.num_processes
+            own = torch.tensor([[*count.values()] for count in counts], dtype=torch.float32).to(self.device)
+            total: Tensor = self.accelerator.reduce(own.sum(dim=0), reduction="sum")  # pyright: ignore
+            for share, row in zip(shares, own * ranks / total.clamp(min=1.0), strict=True):
+                share |= dict(zip(counts[0], row, strict=True))
+        return shares
 
     # -- the loop ----------------------------------------------------------------------------------------
 
-    def run(self, loader: Loader, look: Look | None, log: RunLog, state: LoaderState) -> bool:
-        """Train until the configured end; returns False when a signal ended it earlier.
+    def run(self, loader: Loader, look: Look | None, log: RunLog, state: LoaderState) -> None:
+        """Train until the configured end.
 
         `look` is called at the end of each epoch and of the run, before the checkpoint is written: what it
         writes is written again, the same, where the run is killed in between.
 
         Raises:
+            Stopped: a signal ended it earlier, after a checkpoint.
             UserError: too many steps were not finite, or the loader stopped.
         """
         train = self.config.train
         per_epoch = loader.steps_per_epoch
         total = train.epochs * per_epoch
-        end = min(total, train.max_steps or total)
+        first, end = self.progress.step, min(total, train.max_steps or total)
         peak = self.config.optim.lr
         if peak is None:
             peak = effective_lr(self.config.optim.base_lr, self.config.data.batch_per_step)
         warmup = round(self.config.optim.warmup_epochs * per_epoch)
-        window = _Window()
         self.task.train()
         batches = loader.batches(state)
+        agreement = Agreement(self.accelerator.num_processes)
         with stop_signals() as stop:
+            watch = Stopwatch(self._settle)
             while self.progress.step < end:
-                waited = time.perf_counter()
-                micro = [next(batches) for _ in range(train.accumulate)]
-                window.waited_s += time.perf_counter() - waited
+                micro = self._take(batches)
                 lr = lr_at(self.progress.step, total, warmup, peak, self.config.optim.min_lr)
-                for name, value in self.step(micro, lr).items():
-                    window.values[name] = window.values.get(name, 0.0) + value
+                values = self.step(micro, lr)
                 state = micro[-1].after
                 size = self._samples(loader, micro[-1])
+                self.window.add(values, size)
                 self.progress.step += 1
                 self.progress.samples += size
-                window.steps, window.samples = window.steps + 1, window.samples + size
-                log.advance(self.progress.step)
                 done = self.progress.step
-                logged = done % self.config.log.every_steps == 0 or done == end
-                stopping = stop.signal is not None
-                if logged or (stopping and self.accelerator.num_processes == 1):
-                    stopping = self._log(window, log, done / per_epoch, lr, stopping)
-                    window = _Window()
-                else:
-                    stopping = False
-                last = done == end
-                epoch_over = state.step == 0
-                epochs = done // per_epoch
+                log.advance(done)
+                if done % self.config.log.every_steps == 0 or done == end:
+                    self._log(watch, log, done / per_epoch, lr)
+                self._forecast(watch, log, done - first, end - done)
+                told = agreement.after_step(stop.signal)
+                last, epoch_over, epochs = done == end, state.step == 0, done // per_epoch
                 if look is not None and (epoch_over or last):
-                    look(self, log, epochs, last)
-                    window.start = time.perf_counter()
-                if last or stopping or self._due(done, epochs if epoch_over else 0):
-                    log.sync()
-                    self.save(state)
-                    window.start = time.perf_counter()
-                if stopping:
-                    return False
-        return True
+                    with watch.paused():
+                        look(self, log, epochs, last)
+                if last or told or self._due(done, epochs if epoch_over else 0):
+                    with watch.paused():
+                        log.sync()
+                        self.save(state)
+                if told and not last:
+                    agreement.close()
+                    raise Stopped(told)
+        agreement.close()
+
+    def _take(self, batches: Iterator[Batch]) -> list[Batch]:
+        """The parts of the next step."""
+        began = time.perf_counter()
+        micro = [next(batches) for _ in range(self.config.train.accumulate)]
+        self.window.waited_s += time.perf_counter() - began
+        return micro
+
+    def _settle(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def _due(self, step: int, epochs: int) -> bool:
         every, each = self.config.train.checkpoint_every_steps, self.config.train.checkpoint_every_epochs
@@ -271,19 +278,32 @@ class Trainer:
         size = self.config.data.batch_per_step
         return min(size, loader.samples - batch.step * size)
 
-    def _log(self, window: _Window, log: RunLog, epoch: float, lr: float, stopping: bool) -> bool:
-        """Write a line; here alone the host waits for the device. Returns whether any rank wants to stop."""
-        names = sorted(window.values)
-        flag = torch.tensor(float(stopping), device=self.device)
-        numbers = torch.stack([*(window.values[name] / window.steps for name in names), flag])
-        means = self.accelerator.reduce(numbers, reduction="mean").tolist()  # pyright: ignore
+    def _forecast(self, watch: Stopwatch, log: RunLog, steps: int, left: int) -> None:
+        """Say once how long the run will take, from its first steps but the very first."""
+        if steps == 1:
+            self._settle()
+            self._first_s = watch.total()
+        elif steps == 1 + TRIAL_STEPS:
+            self._settle()
+            each = (watch.total() - self._first_s) / TRIAL_STEPS
+            if left * each > WORTH_SAYING_S:
+                log.say(f"about {duration(left * each)} to go, {each:.3g} s a step")
+
+    def _log(self, watch: Stopwatch, log: RunLog, epoch: float, lr: float) -> None:
+        """Write a line; here the host waits for the device."""
+        window, self.window = self.window, Window()
+        waited = torch.tensor(window.waited_s, device=self.device)
+        rows = self._of_all_ranks([*window.sums.values(), waited]).tolist()
         skipped = int(self.nonfinite.item())
-        seconds = time.perf_counter() - window.start
+        seconds = watch.lap()
+        *sums, waits = zip(*rows, strict=True)
+        totals = dict(zip(window.sums, map(sum, sums), strict=True))
+        good = totals.pop(GOOD)
         rate = window.samples / seconds
-        values = dict(zip(names, means, strict=False)) | {
+        values = {name: totals[name] / good if good else math.nan for name in sorted(totals)} | {
             "lr": lr,
             "images_per_s": rate,
-            "data_wait": window.waited_s / seconds,
+            "data_wait": max(waits) / seconds,
             "nonfinite": float(skipped),
         }
         if self.peak_flops:
@@ -295,7 +315,10 @@ class Trainer:
                 f"{self.config.train.max_nonfinite}; lower optim.lr or base_lr, set optim.clip_grad=1, or "
                 f"train.precision=fp32; the last good checkpoint is in {self.run_dir}"
             )
-        return means[-1] > 0
+
+    def _of_all_ranks(self, values: Sequence[Tensor]) -> Tensor:
+        """Scalars on the device as (ranks, values)."""
+        return self.accelerator.gather(torch.stack([*values])[None])  # pyright: ignore
 
     # -- for those who look ------------------------------------------------------------------------------
 
@@ -322,7 +345,8 @@ def make_accelerator(config: AnyConfig) -> Accelerator:
     cuda = torch.cuda.is_available()
     if precision == "auto":
         precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
-    kwargs = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    # The buffers are constants, the same on all ranks.
+    kwargs = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
     plugin = sharding.sharding_plugin() if config.train.strategy == "fsdp2" else None
     accelerator = Accelerator(
         cpu=not cuda,  # else several processes on CPUs are taken for as many runs of one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -208,8 +209,12 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
         log.write(50, 5.0, {"loss": 0.5}, kind="eval")
         log.close()
         log.close()
-        text = os.read(reading, 65536).decode()
+    data = b""
+    with contextlib.suppress(OSError):  # its end, now that the other side is closed
+        while more := os.read(reading, 65536):
+            data += more
     os.close(reading)
+    text = data.decode()
     assert "| 50/100" in text and "epoch 5.00, loss 0.2500, 99 img/s" in text
     assert "eval after step 50 (epoch 5.00): loss 0.5" in text
 

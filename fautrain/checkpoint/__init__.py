@@ -12,15 +12,17 @@ from fautrain.checkpoint.overview import inspect
 from fautrain.checkpoint.rng import restore_rng, rng_state
 from fautrain.checkpoint.saving import save
 from fautrain.checkpoint.shelf import latest, pin, pins, set_aside_after, step_of, steps
-from fautrain.checkpoint.state import State, load
+from fautrain.checkpoint.state import State, extra_of, load, refuse_other_samples
 
 __all__ = [
     "State",
+    "extra_of",
     "inspect",
     "latest",
     "load",
     "pin",
     "pins",
+    "refuse_other_samples",
     "restore_rng",
     "rng_state",
     "save",

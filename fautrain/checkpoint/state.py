@@ -107,6 +107,20 @@ def load(folder: str | Path, rank: int = 0) -> State:
     )
 
 
+def extra_of(folder: Path) -> Any:
+    """`State.extra` of a checkpoint that was verified before."""
+    return read_nested(folder, "progress")["extra"]
+
+
+def refuse_other_samples(step: int, extra: Any, corpus: str) -> None:
+    """Raise a UserError unless a checkpoint's `extra` says that its run saw the samples of `corpus`."""
+    if extra["corpus"] != corpus:
+        raise UserError(
+            f"the checkpoint at step {step} is of a run on other samples than --shards holds now; "
+            "give the same shards, or begin a new run with another --out"
+        )
+
+
 def _dense(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
     return {name: plain_tensor(tensor, f"{group}.{name}") for name, tensor in tensors.items()}
 

@@ -8,6 +8,7 @@ import warnings
 import weakref
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Any, final
 
 import numpy as np
@@ -205,10 +206,17 @@ def _stream(loader: DataLoader[Any]) -> Generator[Sent | Failed]:
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:
-            source = iter(loader)
+            source: Any = iter(loader)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    yield from source
+    workers: list[BaseProcess] = [*source._workers]
+    try:
+        yield from source
+    finally:
+        del source
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()  # it is stuck in a read, and deaf to the SIGTERM that DataLoader sent it
 
 
 @final

@@ -202,14 +202,20 @@ def _crop_resize(
         cv2.resize(crop, size, dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
+def affine(mean: Sequence[float], std: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and shift, float32 (1, C, 1, 1): `normalise` is `images * scale - shift`."""
+    m = torch.tensor(mean, dtype=torch.float64).view(1, -1, 1, 1)
+    s = torch.tensor(std, dtype=torch.float64).view(1, -1, 1, 1)
+    return (1 / (255 * s)).float(), (m / s).float()
+
+
 @lru_cache(maxsize=8)
-def _affine(
+def _affine_on(
     mean: tuple[float, ...], std: tuple[float, ...], device: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     # Kept, because making a tensor on the device from Python numbers waits for the device.
-    m = torch.tensor(mean, dtype=torch.float64).view(1, -1, 1, 1)
-    s = torch.tensor(std, dtype=torch.float64).view(1, -1, 1, 1)
-    return (1 / (255 * s)).float().to(device), (m / s).float().to(device)
+    scale, shift = affine(mean, std)
+    return scale.to(device), shift.to(device)
 
 
 def normalise(
@@ -226,5 +232,5 @@ def normalise(
         std: of each channel, in units of [0, 1].
         dtype: of the result.
     """
-    scale, shift = _affine(tuple(mean), tuple(std), str(images.device))
+    scale, shift = _affine_on(tuple(mean), tuple(std), str(images.device))
     return (images.float() * scale - shift).to(dtype).contiguous()

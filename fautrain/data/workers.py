@@ -36,9 +36,7 @@ MAX_FILL = 1000
 OPEN_SHARDS = 256
 """Shards that a process keeps open at most; 1,024 files are a usual limit."""
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-"""Signals held back while workers start, until they know what to do with them."""
-GRACE_S = 30
-"""How long a worker outlives a SIGTERM, so that a run told to stop can still end its step."""
+"""Signals to the whole group of processes: the training process alone decides what they mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,9 +277,10 @@ class Batches:
 
 
 def start_worker(worker: int) -> None:
-    """Runs first in each worker. Ctrl-C and SIGTERM reach the whole group; the training process decides what
-    they mean and closes its workers, which go by themselves if it has not after GRACE_S."""
+    """Runs first in each worker. Ctrl-C and SIGTERM reach the whole group; a run told to stop still needs its
+    workers for the step it is in, however long that takes. It stops them itself, and DataLoader's watchdog
+    does where it was killed."""
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S) and None)
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

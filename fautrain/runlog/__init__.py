@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from fautrain.runlog.lines import Line, read_log
 from fautrain.runlog.runlog import RunLog
-from fautrain.runlog.screen import Screen
+from fautrain.runlog.screen import Screen, duration
 
-__all__ = ["Line", "RunLog", "Screen", "read_log"]
+__all__ = ["Line", "RunLog", "Screen", "duration", "read_log"]

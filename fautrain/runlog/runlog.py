@@ -11,7 +11,7 @@ from typing import TextIO
 
 from fautrain.config import AnyConfig, to_plain
 from fautrain.runlog.lines import NAME, Line, cut_log, line_to_text
-from fautrain.runlog.screen import Screen
+from fautrain.runlog.screen import Screen, describe
 from fautrain.runlog.trackers import Tracker, open_tracker
 
 
@@ -42,6 +42,8 @@ class RunLog:
         """
         self.is_main = is_main
         self.trackers: list[Tracker] = []
+        self.latest: dict[str, Mapping[str, float]] = {}
+        """Values of the last line of each kind."""
         if not is_main:
             return
         folder = Path(run_dir)
@@ -74,6 +76,7 @@ class RunLog:
         if not self.is_main:
             return
         text = line_to_text(Line(kind, step, epoch, time.time(), values))
+        self.latest[kind] = values
         # One write of a whole line: a kill leaves no half of it behind.
         self.file.write(text)
         self.file.flush()
@@ -84,6 +87,14 @@ class RunLog:
         else:
             words = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             self.screen.say(f"{kind} after step {step:,} (epoch {epoch:.2f}): {words}")
+
+    def last(self) -> str:
+        """The latest numbers in words: those of training that are shown, then all others."""
+        words = describe(self.latest.get("train", {}))
+        for kind, values in self.latest.items():
+            if kind != "train":
+                words += [f"{kind} {name} {value:.4g}" for name, value in values.items()]
+        return ", ".join(words)
 
     def say(self, text: str) -> None:
         """Shows a line to the person, without spoiling the bar; it is not logged."""

@@ -28,8 +28,9 @@ from fautrain.evaluation.result import FoldResult, read_fold, write_result
 from fautrain.runs.folder import choose, refuse_changes
 from fautrain.runs.predictions import Predictions
 from fautrain.runs.training import begin, train
+from fautrain.signals import stop_signals
 from fautrain.tasks.au import ActionUnitTask
-from fautrain.trainer import Accelerator, Trainer, make_accelerator, stop_signals
+from fautrain.trainer import Accelerator, Trainer, make_accelerator
 
 DONE = "fold.json"
 """Written last into a fold's folder: its result."""
@@ -44,8 +45,8 @@ def fold_folder(out: Path, seed: int, fold: int) -> Path:
 
 def finetune(
     config: FinetuneConfig, out: Path, *, folds: Sequence[int], seeds: Sequence[int], resume: str
-) -> bool:
-    """Train and evaluate folds in `out` and show the tables; False when a signal ended it before its time.
+) -> None:
+    """Train and evaluate folds in `out` and show the tables.
 
     Args:
         config: resolved but for the fold and the seed. out: made if it is not there. folds: numbers from 1;
@@ -53,6 +54,7 @@ def finetune(
             a stopped run was, "no" refuses a folder that holds one.
 
     Raises:
+        Stopped: a signal ended it before its time.
         UserError: something in the settings, the shards, the weights or the folder is unusable. Whatever can
             be known before training is said before training.
     """
@@ -73,13 +75,11 @@ def finetune(
     with stop_signals():  # a signal at the end of one fold must not be forgotten in the next
         for run, parts in zip(runs, splits, strict=True):
             where = fold_folder(out, run.seed, run.data.fold)
-            if not _fold(run, parts, labels, where, resume, accelerator):
-                return False
+            _fold(run, parts, labels, where, resume, accelerator)
     if accelerator.is_main_process:
         write_tables(out, bench, [read_fold(fold_folder(out, r.seed, r.data.fold) / DONE) for r in runs])
         print(f"{(out / TABLE).read_text('utf-8')}\nreport: {out / PAGE}", flush=True)
     accelerator.end_training()
-    return True
 
 
 def write_tables(out: Path, bench: Benchmark, folds: Sequence[FoldResult]) -> None:
@@ -127,12 +127,14 @@ def _fold(
     run_dir: Path,
     resume: str,
     accelerator: Accelerator,
-) -> bool:
+) -> None:
     found = begin(config, run_dir, resume, accelerator)
     if found is not None and (run_dir / DONE).exists():
         steps = config.train.epochs * steps_per_epoch(len(parts.train), config.data.batch_per_step)
         if (checkpoint.step_of(found) or 0) >= min(steps, config.train.max_steps or steps):
-            return True
+            samples = labels.corpus.fingerprint()
+            checkpoint.refuse_other_samples(steps, checkpoint.extra_of(found), samples)
+            return
     if found is None and accelerator.is_main_process:
         shutil.rmtree(run_dir / FOLDER, ignore_errors=True)  # what a run left that never had a checkpoint
     rank, world = accelerator.process_index, accelerator.num_processes
@@ -145,14 +147,13 @@ def _fold(
     if accelerator.is_main_process:
         print(f"fold {config.data.fold}, seed {config.seed}: {look.about}", flush=True)
     try:
-        whole = train(trainer, loader, look, found, [task.loaded] if task.loaded else [])
+        train(trainer, loader, look, found, task.loaded)
     finally:
         ordered.close()
         accelerator.free_memory()
-    if whole and accelerator.is_main_process:
+    if accelerator.is_main_process:
         write_result(evaluate_fold(run_dir), run_dir / DONE)
     accelerator.wait_for_everyone()
-    return whole
 
 
 def _training_loader(

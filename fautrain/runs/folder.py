@@ -17,11 +17,14 @@ SAFE_TO_CHANGE = (
     "train.max_steps",
     "train.keep",
     "train.checkpoint_every",
+    "data.shards",
+    "data.cache",
     "data.workers",
     "data.prefetch",
     "log.",
 )
-"""Values that may differ when a run goes on: they change no number."""
+"""Values that may differ when a run goes on: they change no number. Shards may have moved: that they hold the
+same samples is checked by the fingerprint that checkpoints keep."""
 
 
 def choose(run_dir: Path, resume: str) -> Path | None:

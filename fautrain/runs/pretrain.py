@@ -12,14 +12,15 @@ from fautrain.tasks.pretrain import PretrainTask
 from fautrain.trainer import Trainer, make_accelerator
 
 
-def pretrain(config: RunConfig, run_dir: Path, resume: str) -> bool:
-    """Pretrain in `run_dir`; returns False when a signal ended it before its time.
+def pretrain(config: RunConfig, run_dir: Path, resume: str) -> None:
+    """Pretrain in `run_dir`.
 
     Args:
         config: resolved. run_dir: made if it is not there. resume: "auto" goes on from the newest whole
             checkpoint if there is one, "no" refuses a folder that has any, else the path of a checkpoint.
 
     Raises:
+        Stopped: a signal ended it before its time.
         UserError: the folder holds a run with other settings, or anything in it or in the data is unusable.
     """
     accelerator = make_accelerator(config)
@@ -42,7 +43,7 @@ def pretrain(config: RunConfig, run_dir: Path, resume: str) -> bool:
     trainer = Trainer(config, run_dir, task, accelerator, loader.corpus.fingerprint())
     look = HeldOut(held_out, config, run_dir) if held_out is not None else None
     try:
-        return train(trainer, loader, look, found, [task.loaded] if task.loaded else [])
+        train(trainer, loader, look, found, task.loaded)
     finally:
         if held_out is not None:
             held_out.close()

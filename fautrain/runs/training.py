@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
 from pathlib import Path
+
+import torch
 
 from fautrain import checkpoint
 from fautrain.config import AnyConfig
 from fautrain.data import Loader, LoaderState
-from fautrain.runlog import RunLog
+from fautrain.errors import UserError
+from fautrain.runlog import RunLog, duration
 from fautrain.runs.folder import choose, settle
 from fautrain.trainer import Accelerator, Look, Trainer, from_main
 
@@ -28,17 +31,22 @@ def begin(config: AnyConfig, run_dir: Path, resume: str, accelerator: Accelerato
 
 
 def train(
-    trainer: Trainer, loader: Loader, look: Look | None, found: Path | None, notes: Sequence[str]
-) -> bool:
-    """Train to the end, from a checkpoint where one is given; returns False when a signal ended it earlier.
+    trainer: Trainer, loader: Loader, look: Look | None, found: Path | None, loaded: str | None
+) -> None:
+    """Train to the end, from a checkpoint where one is given, and say what came of it.
+
+    Args:
+        loaded: what was taken of `model.init`, in words.
 
     Raises:
+        Stopped: a signal ended it earlier, after a checkpoint.
         UserError: the checkpoint does not fit, or training cannot go on.
     """
     config, accelerator = trainer.config, trainer.accelerator
     state = LoaderState()
     if found is not None:
         state = trainer.restore(checkpoint.load(found, accelerator.process_index))
+    first, began = trainer.progress.step, time.monotonic()
     total = min(config.train.epochs * loader.steps_per_epoch, config.train.max_steps or 1 << 62)
     with RunLog(
         trainer.run_dir,
@@ -46,13 +54,37 @@ def train(
         config.log.trackers,
         accelerator.is_main_process,
         total_steps=total,
-        step=trainer.progress.step,
+        step=first,
     ) as log:
-        after = f", going on after step {trainer.progress.step:,}" if found is not None else ""
-        log.say(f"{loader.samples:,} samples, {loader.steps_per_epoch:,} steps an epoch{after}")
-        for note in notes if found is None else ():
-            log.say(note)
+        begins = f"weights of {config.model.init}" if loaded else "random weights"
+        if found is not None:
+            begins = f"going on after step {first:,}"
+        epochs = f"{loader.samples:,} samples, {loader.steps_per_epoch:,} steps an epoch, {total:,} in all"
+        log.say(f"{_about(trainer)}, {begins}; {epochs}")
+        if loaded and found is None:
+            log.say(loaded)
         try:
-            return trainer.run(loader, look, log, state)
+            trainer.run(loader, look, log, state)
+        except RuntimeError as error:
+            # Also raised by a signal handler of DataLoader's, wherever the loop happens to be.
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                f"a loader process died ({error}); if memory ran out, lower data.workers or data.prefetch"
+            ) from error
         finally:
             loader.close()
+        if trainer.progress.step > first:
+            took = duration(time.monotonic() - began)
+            log.say(f"done after step {total:,} in {took}: {log.last()}; it is in {trainer.run_dir}")
+
+
+def _about(trainer: Trainer) -> str:
+    """What computes what, in words."""
+    accelerator, device = trainer.accelerator, trainer.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    ranks = f"{accelerator.num_processes} x " if accelerator.num_processes > 1 else ""
+    threads = f"{trainer.threads.number} thread{'s' * (trainer.threads.number > 1)} ({trainer.threads.why})"
+    millions = sum(p.numel() for p in trainer.task.network.parameters()) / 1e6
+    precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    return f"{ranks}{name}, {threads}, {millions:.1f} M parameters, {precision}"

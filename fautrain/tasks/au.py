@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fautrain.config import FinetuneConfig
-from fautrain.data import Batch, normalise
+from fautrain.data import Batch
 from fautrain.data.folds import Split
 from fautrain.data.labels import LabelledSet
 from fautrain.losses.au import au_loss
@@ -23,14 +23,21 @@ from fautrain.models.masking import mask_noise
 from fautrain.models.reversal import strength
 from fautrain.models.vit import size_of
 from fautrain.tasks.base import Task
-from fautrain.tasks.mixing import ERASING_DRAWS, MIXING_DRAWS, erasing_boxes, mixup_cutmix, random_erase
+from fautrain.tasks.mixing import (
+    ERASING_DRAWS,
+    MIXING_DRAWS,
+    erasing_boxes,
+    mixed_labels,
+    mixup_cutmix,
+    random_erase,
+)
 
 _ERASING, _MIXING = 0x45524153, 0x4D495849
 """Added to the seed: each purpose has draws of its own."""
 
 
 class ActionUnitTask(Task):
-    """`loss` is the action units' plus, with an identity head, the identity's (weights 1 : 1).
+    """The loss is the action units' plus, with an identity head, the identity's (weights 1 : 1).
 
     Lambda acts on the reversed gradient alone. All that is random but drop path and the noise in erased
     rectangles is a function of (seed, epoch, place in the epoch).
@@ -42,12 +49,13 @@ class ActionUnitTask(Task):
         Raises:
             UserError: `model.init` names weights that cannot be read or do not fit.
         """
-        super().__init__()
+        super().__init__(config.data.mean, config.data.std)
         self.config, self.labels = config, labels
         self.steps = math.ceil(len(split.train) / config.data.batch_per_step)
         self.heads = _head_index(labels, split, config.identity.subjects)
         """Index of each subject of the benchmark in the identity head; -1 for none."""
         adversary = config.identity.strength > 0
+        self.terms = ("au_loss", "id_loss") if adversary else ("au_loss",)
         self.subjects = int(self.heads.max()) + 1 if adversary else 0
         model = config.model
         with torch.random.fork_rng():
@@ -105,7 +113,7 @@ class ActionUnitTask(Task):
         """Losses of a batch; see `inputs`. Pictures are erased and mixed in training only."""
         images, targets, identities, lam, boxes, draws = inputs
         data = self.config.data
-        images = normalise(images, data.mean, data.std)
+        images = self.normalised(images)
         if self.training and data.erasing:
             images = random_erase(images, boxes)
         if self.training and (data.mixup or data.cutmix):
@@ -115,13 +123,18 @@ class ActionUnitTask(Task):
         output = self.model(images, lam)
         values = {"au_loss": au_loss(output.logits, targets)}
         if output.identity is None:
-            return values | {"loss": values["au_loss"]}
+            return values
         values["id_loss"] = identity_loss(output.identity, identities, self.config.identity.loss)
         right = output.identity.argmax(dim=1) == identities.argmax(dim=1)
-        return values | {
-            "id_accuracy": right.float().mean(),
-            "loss": values["au_loss"] + values["id_loss"],
-        }
+        return values | {"id_accuracy": right.float().mean()}
+
+    def counts(self, *inputs: Tensor) -> dict[str, float]:
+        """`au_loss` is a mean over the coded labels, after mixing."""
+        images, targets, _, _, _, draws = inputs
+        data, coded = self.config.data, targets.isfinite()
+        if self.training and (data.mixup or data.cutmix):
+            coded = mixed_labels(coded, images.shape[2:], data.mixup, data.cutmix, draws)
+        return {"au_loss": float(coded.sum())}
 
     def _draws(self, purpose: int, batch: Batch, numbers: Tensor, count: int) -> Tensor:
         # The compiler's decorator hides the signature.
@@ -130,8 +143,7 @@ class ActionUnitTask(Task):
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
         """(n, A) float32 in [0, 1] for uint8 images (n, 3, H, W) on the model's device."""
-        images = normalise(images, self.config.data.mean, self.config.data.std)
-        return self.model(images).logits.float().sigmoid()
+        return self.model(self.normalised(images)).logits.float().sigmoid()
 
     def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
         """None: there is nothing to see."""

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fautrain.data import Batch
+from fautrain.data.decode import affine
 
 
 class Task(nn.Module, ABC):
     """Joins a model and a loss. The loop calls it, wraps it (DDP, compile) and knows neither of the two."""
+
+    scale: Tensor
+    shift: Tensor
+    terms: tuple[str, ...] = ("loss",)
+    """Which of the values that `forward` gives add up to the loss."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """`mean` and `std` of the pictures' channels, as for `fautrain.data.normalise`."""
+        super().__init__()
+        # On the device from the start: made in a step, they would be copied there in each.
+        for name, values in zip(("scale", "shift"), affine(mean, std), strict=True):
+            self.register_buffer(name, values, persistent=False)
 
     @property
     @abstractmethod
@@ -25,7 +39,17 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Scalars of the batch, `loss` among them: means over its samples."""
+        """Scalars of the batch, those of `terms` among them: means over its samples or what `counts` says."""
+
+    def counts(self, *inputs: Tensor) -> dict[str, float]:
+        """For values that are no means over samples: of how many things in these `inputs`, on the CPU, they
+        are the mean. They then count by it among the parts of a step; the same names in every part."""
+        del inputs
+        return {}
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images (n, 3, H, W) as float32, less the mean, over the standard deviation, contiguous."""
+        return (images.float() * self.scale - self.shift).contiguous()
 
     @abstractmethod
     def picture(self, batch: Batch) -> NDArray[np.uint8] | None:

@@ -7,6 +7,7 @@ interruption need change it. Shapes: N normalised images (N, 3, H, W), A action 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -77,19 +78,35 @@ def mixup_cutmix(
     """
     if mixup_alpha <= 0 and cutmix_alpha <= 0:
         return images, targets, identities
-    which, u, v, y, x = draws.double().unbind()
-    lam = _symmetric_beta(u, v, mixup_alpha) if mixup_alpha > 0 else torch.ones_like(which)
-    own = lam.expand(images.shape[2:])  # (H, W): each pixel's weight of the sample itself
-    if cutmix_alpha > 0:
-        cut = _cut_weights(_symmetric_beta(u, v, cutmix_alpha), y, x, *images.shape[2:])
-        chosen = which < 0.5 if mixup_alpha > 0 else torch.ones_like(which, dtype=torch.bool)
-        own, lam = torch.where(chosen, cut, own), torch.where(chosen, cut.mean(), lam)
+    own, lam = _weights(images.shape[2:], mixup_alpha, cutmix_alpha, draws)
     return (
         _mixed(images, own),
         # What has no share in a label need not be coded.
         torch.where(lam < 1, _mixed(targets, lam), targets),
         _mixed(identities, lam),
     )
+
+
+def mixed_labels(
+    coded: Tensor, size: Sequence[int], mixup_alpha: float, cutmix_alpha: float, draws: Tensor
+) -> Tensor:
+    """Which labels `mixup_cutmix` leaves coded, of those that are, (N, A) bool; `size` is (H, W)."""
+    _, lam = _weights(size, mixup_alpha, cutmix_alpha, draws)
+    return coded & (coded.flip(0) | (lam >= 1))
+
+
+def _weights(
+    size: Sequence[int], mixup_alpha: float, cutmix_alpha: float, draws: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Each pixel's weight (H, W) of the sample itself, and the label's ()."""
+    which, u, v, y, x = draws.double().unbind()
+    lam = _symmetric_beta(u, v, mixup_alpha) if mixup_alpha > 0 else torch.ones_like(which)
+    own = lam.expand(*size)
+    if cutmix_alpha > 0:
+        cut = _cut_weights(_symmetric_beta(u, v, cutmix_alpha), y, x, *size)
+        chosen = which < 0.5 if mixup_alpha > 0 else torch.ones_like(which, dtype=torch.bool)
+        own, lam = torch.where(chosen, cut, own), torch.where(chosen, cut.mean(), lam)
+    return own, lam
 
 
 def _mixed(values: Tensor, weight: Tensor) -> Tensor:
@@ -109,7 +126,8 @@ def _symmetric_beta(u: Tensor, v: Tensor, alpha: float) -> Tensor:
 
 def _cut_weights(lam: Tensor, y: Tensor, x: Tensor, height: int, width: int) -> Tensor:
     """CutMix's weights (H, W): 0 in a rectangle of the share 1 - lam around a random pixel, 1 elsewhere."""
-    sides = (torch.tensor([height, width], device=lam.device) * (1 - lam).sqrt()).long()
+    side = (1 - lam).sqrt()
+    sides = torch.stack([height * side, width * side]).long()
     centre = torch.stack([y * height, x * width]).long()
     box = torch.cat([centre - sides // 2, centre + (sides + 1) // 2])
     return 1.0 - _inside(box[None], height, width)[0].double()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fautrain.config import RunConfig
-from fautrain.data import Batch, normalise
+from fautrain.data import Batch
 from fautrain.losses.pixels import patch_mean_loss, pixel_loss
 from fautrain.models.convert import load_encoder
 from fautrain.models.flops import mae_training_flops
@@ -27,7 +27,7 @@ class PretrainTask(Task):
         Raises:
             UserError: `model.init` names weights that cannot be read or do not fit.
         """
-        super().__init__()
+        super().__init__(config.data.mean, config.data.std)
         self.config = config
         model = config.model
         with torch.random.fork_rng():
@@ -61,7 +61,7 @@ class PretrainTask(Task):
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Losses of uint8 images and noise; see `inputs`."""
-        images, noise = self._normalised(inputs[0]), inputs[1]
+        images, noise = self.normalised(inputs[0]), inputs[1]
         output = self.model(images, noise)
         target = patchify(images, self.model.patch_px)
         loss = self.config.loss
@@ -75,7 +75,7 @@ class PretrainTask(Task):
         """Original | masked | reconstruction of the batch's images."""
         device = self.model.cls_token.device
         images, noise = (tensor.to(device) for tensor in self.inputs(batch))
-        images = self._normalised(images)
+        images = self.normalised(images)
         data = self.config.data
         return picture_grid(
             self.model,
@@ -89,6 +89,3 @@ class PretrainTask(Task):
     def training_flops(self) -> int:
         """Operations of one image, forward and backward."""
         return mae_training_flops(self.model)
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        return normalise(images, self.config.data.mean, self.config.data.std)
