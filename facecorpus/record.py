@@ -55,6 +55,9 @@ class Reason(StrEnum):
     # failed
     EMPTY = "empty"
     CORRUPT = "corrupt"
+    UNSUPPORTED = "unsupported"
+    """A whole picture, as far as can be seen, of a kind that no codec here decodes; the detail says what
+    helps."""
     UNREADABLE = "unreadable"
     """The storage gave no bytes; tried again by the next run."""
     MISSING_FRAME = "missing_frame"
@@ -115,8 +118,9 @@ class Record:
     sha256: str | None = None
     """SHA-256 of the encoded input, hexadecimal."""
     pixel_hash: str | None = None
-    """BLAKE2b-128 of the decoded RGB pixels and their shape, hexadecimal (equal for lossless
-    re-encodings)."""
+    """BLAKE2b-128 of the RGB pixels as the detector looked at them and of their shape, hexadecimal: equal
+    for lossless re-encodings that were decoded at the same scale. Only JPEG is decoded at less than its size,
+    so a large JPEG and a PNG of its pixels differ here, and are found by `image_hash`."""
     image_format: str | None = None
     """What the bytes are ("jpeg", "png", ...), whatever the name says."""
     width_px: int | None = None

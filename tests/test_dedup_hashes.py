@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from facecorpus.dedup.hashes import crop_hash, image_hash, pixel_hash
+from facecorpus.images import decode, encode_jpeg, read_header
 
 Rgb = NDArray[np.uint8]
 
@@ -125,6 +128,20 @@ def test_a_flat_picture_has_no_quality() -> None:
 def test_what_is_not_a_picture_is_refused(bad: Rgb) -> None:
     with pytest.raises(ValueError, match="expected a uint8 picture"):
         image_hash(bad)
+
+
+def test_pixel_hash_of_lossless_copies_holds_at_one_scale() -> None:
+    """A large JPEG is looked at smaller than it is; its pixels as PNG are not, but lie near by image hash."""
+    jpeg = encode_jpeg(textured(3, 900, 1200), quality=95, chroma="444")
+    commented = jpeg[:2] + b"\xff\xfe\x00\x07hello" + jpeg[2:]
+    whole = decode(jpeg, read_header(jpeg)).rgb
+    file = io.BytesIO()
+    Image.fromarray(whole).save(file, "PNG")
+    looked = [decode(data, read_header(data), min_side_px=200) for data in (jpeg, commented, file.getvalue())]
+    assert [picture.scale for picture in looked] == [0.25, 0.25, 1.0]
+    first, copy, png = (pixel_hash(picture.rgb) for picture in looked)
+    assert first == copy != png == pixel_hash(whole)
+    assert distance(image_hash(looked[0].rgb)[0], image_hash(looked[2].rgb)[0]) <= 8
 
 
 def test_pixel_hash_is_of_pixels_and_shape() -> None:

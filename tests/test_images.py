@@ -204,10 +204,69 @@ def test_the_first_frame_or_page_is_read(kind: str) -> None:
 
 
 def test_pixels_without_a_fixed_meaning_are_refused() -> None:
-    for image in (np.zeros((4, 4), np.float32), np.zeros((4, 4), np.int32)):
-        with pytest.raises(ImageError, match="no fixed meaning") as caught:
+    lab = Image.new("LAB", (4, 4))
+    for image, words in (
+        (np.zeros((4, 4), np.float32), "a picture of floating-point numbers"),
+        (np.zeros((4, 4), np.int32), "a picture of 32-bit or signed numbers"),
+        (lab, "a picture of Lab colours"),
+    ):
+        with pytest.raises(ImageError, match=f"{words}, which no codec here decodes; convert it") as caught:
             pixels(encoded("TIFF", image))
-        assert caught.value.reason is Reason.CORRUPT
+        assert caught.value.reason is Reason.UNSUPPORTED
+
+
+def _tiff(tags: dict[int, tuple[int, ...]], samples: bytes) -> bytes:
+    """A little-endian TIFF of one strip."""
+    width, height = tags[256][0], tags[257][0]
+    base = {259: (1,), 262: (1,), 277: (len(tags[258]),), 278: (height,), 279: (len(samples),), 273: (0,)}
+    all_tags = {**base, **tags}
+    start = 8 + 2 + 12 * len(all_tags) + 4
+    all_tags[273] = (start,)
+    entries = tail = b""
+    for tag, values in sorted(all_tags.items()):
+        packed = struct.pack(f"<{len(values)}I", *values)
+        if len(packed) > 4:
+            where = struct.pack("<I", start + len(samples) + len(tail))
+            tail, packed = tail + packed, where
+        entries += struct.pack("<HHI", tag, 4, len(values)) + packed
+    assert width and height
+    return b"II*\0" + struct.pack("<IH", 8, len(all_tags)) + entries + bytes(4) + samples + tail
+
+
+def test_twelve_bits_keep_their_tones() -> None:
+    gray = np.linspace(0, 4095, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    expected = np.round(gray / 4095 * 255)
+    pairs = gray.reshape(HEIGHT, -1, 2).astype(int)
+    packed = np.stack(
+        [pairs[..., 0] >> 4, (pairs[..., 0] & 15) << 4 | pairs[..., 1] >> 8, pairs[..., 1] & 255], -1
+    )
+    size = {256: (WIDTH,), 257: (HEIGHT,)}
+    for data in (
+        _tiff({**size, 258: (12,)}, packed.astype(np.uint8).tobytes()),
+        _tiff({**size, 258: (16,), 281: (4095,)}, gray.astype("<u2").tobytes()),
+        b"P5 %d %d 4095\n" % (WIDTH, HEIGHT) + gray.astype(">u2").tobytes(),
+    ):
+        assert np.abs(pixels(data)[..., 0] - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({258: (12, 12, 12), 262: (2,)}, "a TIFF of 12 bits a sample"),
+        ({258: (32, 32, 32), 262: (2,), 339: (3, 3, 3)}, "a TIFF of floating-point numbers"),
+        ({258: (16,), 339: (3,)}, "a TIFF of floating-point numbers"),
+        ({258: (24,)}, "a TIFF of 24 bits a sample"),
+        ({258: (8, 8, 8), 262: (2,), 259: (50001,)}, "a TIFF compressed by WebP"),
+        ({258: (8, 8, 8), 262: (2,), 259: (34925,)}, "a TIFF compressed by LZMA"),
+    ],
+)
+def test_whole_tiffs_of_other_kinds_are_not_called_damaged(
+    tags: dict[int, tuple[int, ...]], words: str
+) -> None:
+    data = _tiff({256: (WIDTH,), 257: (HEIGHT,), **tags}, bytes(WIDTH * HEIGHT * 12))
+    with pytest.raises(ImageError, match=f"it is {words}, which no codec here decodes; convert it") as caught:
+        pixels(data)
+    assert caught.value.reason is Reason.UNSUPPORTED
 
 
 @pytest.mark.parametrize(
@@ -231,7 +290,11 @@ def test_pixels_without_a_fixed_meaning_are_refused() -> None:
         (b"\0\0\0\x14ftypqt  \0\0\0\0", "a.mov", Reason.NOT_AN_IMAGE, "video"),
         (b"RIFF\0\0\0\0AVI LIST", "a.avi", Reason.NOT_AN_IMAGE, "video"),
         (b"\x1a\x45\xdf\xa3....", "a.webm", Reason.NOT_AN_IMAGE, "video"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "a.jpg", Reason.CORRUPT, "a HEIC picture"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "a.jpg", Reason.UNSUPPORTED, "a HEIC picture.*; convert it to JPEG"),
+        (b"\xff\x0a....", "a.jxl", Reason.UNSUPPORTED, "a JPEG XL picture.*; convert it to JPEG or PNG"),
+        (b"\x76\x2f\x31\x01....", "a.exr", Reason.UNSUPPORTED, "OpenEXR.*floating-point"),
+        (b"#?RADIANCE\n", "a.hdr", Reason.UNSUPPORTED, "Radiance.*floating-point"),
+        (b"PF\n2 2\n-1.0\n", "a.pfm", Reason.UNSUPPORTED, "a portable float map"),
         (b"\xff\xd8", "a.jpg", Reason.CORRUPT, "before its picture"),
         (b"\xff\xd8\xff\xd9", "a.jpg", Reason.CORRUPT, "before its picture"),
         (b"\x89PNG\r\n\x1a\n", "a.png", Reason.CORRUPT, "no valid header"),

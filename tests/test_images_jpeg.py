@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,56 @@ def test_damage_around_the_picture_does_not_lose_it() -> None:
         "junk before the end marker": data[:-2] + b"\x12\x34" + data[-2:],
     }.items():
         assert np.array_equal(pixels(harmless), expected), name
+
+
+def _samsung(*parts: bytes) -> bytes:
+    """What Samsung's phones append: parts, then a directory that counts backwards."""
+    entries, offset = b"", sum(map(len, parts))
+    for part in parts:
+        entries += struct.pack("<HHII", 0, 0x0A01, offset, len(part))
+        offset -= len(part)
+    directory = b"SEFH" + struct.pack("<II", 107, len(parts)) + entries
+    return b"".join(parts) + directory + struct.pack("<I", len(directory)) + b"SEFT"
+
+
+TRAILERS = {
+    "a second picture": encode_jpeg(scene(40, 30), quality=90, chroma="420"),
+    "a video": b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(range(256)) * 9,
+    "Samsung's": _samsung(b"\0\0\x01\x0a\x0e\0\0\0Image_UTC_Data1700000000000", b"\0\0\x30\x0a" + bytes(500)),
+}
+
+
+@pytest.mark.parametrize("trailer", TRAILERS)
+@pytest.mark.parametrize("options", [{}, {"subsampling": 2}, {"restart_marker_rows": 1}])
+def test_only_the_end_marker_is_missing_before_what_a_phone_appends(
+    options: dict[str, Any], trailer: str
+) -> None:
+    data, appended = encoded(**options), TRAILERS[trailer]
+    expected = pixels(data)
+    assert np.array_equal(pixels(data + appended), expected)
+    assert np.array_equal(pixels(data[:-2] + appended), expected)
+    assert decode(data[:-2] + appended, read_header(data), min_side_px=80).scale == 0.5
+    for cut in (20, 60, 400, len(data) // 2):
+        fails(data[:-cut] + appended)  # what is appended must not pass for the rest of the picture
+    fails(encoded(progressive=True)[:-2] + appended)  # whole scans may be missing
+
+
+@pytest.mark.parametrize(
+    ("marker", "bits", "words"),
+    [
+        (0xC1, 12, "a JPEG of 12 bits a sample"),
+        (0xC3, 8, "a lossless JPEG"),
+        (0xF7, 8, "a lossless JPEG"),
+        (0xC5, 8, "a hierarchical JPEG"),
+    ],
+)
+def test_kinds_of_jpeg_that_no_codec_here_decodes(marker: int, bits: int, words: str) -> None:
+    data = bytearray(encoded())
+    at = data.index(b"\xff\xc0")
+    data[at + 1], data[at + 4] = marker, bits
+    with pytest.raises(ImageError, match=f"it is {words}, which no codec here decodes; convert it") as caught:
+        pixels(bytes(data))
+    assert caught.value.reason is Reason.UNSUPPORTED
 
 
 def test_unknown_adobe_transform() -> None:

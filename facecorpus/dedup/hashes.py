@@ -76,7 +76,7 @@ def crop_hash(rgb: Rgb) -> tuple[bytes, int]:
 
 def pixel_hash(rgb: Rgb) -> str:
     """BLAKE2b-128 over the shape and the pixels, hexadecimal: equal exactly where the decoded pictures are
-    equal.
+    equal. Of two lossless encodings of one picture that were decoded at different scales, they are not.
 
     Args:
         rgb: uint8 array of any shape.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from facecorpus.images.picture import ImageError
+from facecorpus.images.picture import ImageError, unsupported
 from facecorpus.record import Reason
 from facecorpus.signature import HEAD_BYTES, sniff
 
@@ -35,8 +35,15 @@ WEAK = frozenset(("bmp", "ppm"))
 _UNDECODABLE = (
     (b"\xff\x0a", "a JPEG XL picture"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
+    (b"II\xbc\x01", "a JPEG XR picture"),
     (b"8BPS", "a Photoshop document"),
     (b"\0\0\x01\0", "a Windows icon"),
+    (b"\x76\x2f\x31\x01", "an OpenEXR picture (its pixels are floating-point numbers)"),
+    (b"#?RADIANCE", "a Radiance picture (its pixels are floating-point numbers)"),
+    (b"#?RGBE", "a Radiance picture (its pixels are floating-point numbers)"),
+    (b"PF\n", "a portable float map"),
+    (b"Pf\n", "a portable float map"),
+    (b"DDS \x7c\0\0\0", "a DirectDraw surface"),
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -69,9 +76,11 @@ def _not_a_picture(data: bytes, name: str) -> ImageError:
     head = data[:32]
     for start, seems in _UNDECODABLE:
         if head.startswith(start):
-            return _undecodable(seems)
+            return unsupported(seems)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        return _undecodable("a HEIC picture")
+        return unsupported(
+            "a HEIC picture", "convert it to JPEG: heif-convert, or magick mogrify -format jpg"
+        )
     found = sniff(data[:HEAD_BYTES])
     if found is None:
         seems = "no known kind of picture"
@@ -81,9 +90,3 @@ def _not_a_picture(data: bytes, name: str) -> ImageError:
         extension = PurePosixPath(name).suffix
         return ImageError(Reason.CORRUPT, f"the name ends in {extension} but the bytes are {seems}")
     return ImageError(Reason.NOT_AN_IMAGE, f"the bytes are {seems}")
-
-
-def _undecodable(seems: str) -> ImageError:
-    return ImageError(
-        Reason.CORRUPT, f"the bytes are {seems}, which no codec here decodes; convert it to JPEG or PNG"
-    )

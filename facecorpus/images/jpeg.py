@@ -2,9 +2,9 @@
 
 Decoding is strict: whatever libjpeg warns about fails, so that no half-gray picture passes. Some warnings
 concern only the bytes around the picture, though: junk between segments, a broken colour profile, an unknown
-JFIF revision, a missing end marker. A file that fails is therefore rebuilt once from the segments that
-decoding needs and must then decode without any warning. (JPEG has no checksum: a changed bit that still makes
-a valid code shows only in the pixels.)
+JFIF revision, a missing end marker, also before what a phone appends. A file that fails is therefore rebuilt
+from the segments that decoding needs and must then decode without any warning. (JPEG has no checksum: a
+changed bit that still makes a valid code shows only in the pixels.)
 
 Colour profiles are ignored: the numbers are taken as sRGB (and CMYK as ideal inks).
 """
@@ -21,7 +21,7 @@ import simplejpeg  # pyright: ignore[reportMissingTypeStubs]
 from PIL import Image
 
 from facecorpus.images.exif import SIDEWAYS, orientation_of, upright
-from facecorpus.images.picture import Header, ImageError, Picture, Pixels, check_pixels
+from facecorpus.images.picture import Header, ImageError, Picture, Pixels, check_pixels, unsupported
 from facecorpus.record import Reason
 
 SCALES = (0.125, 0.25, 0.5)
@@ -36,9 +36,12 @@ _MARKER = re.compile(rb"\xff+([^\xff\x00])")
 _SOI, _EOI, _SOS, _DRI, _APP0, _APP1, _APP14 = 0xD8, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE
 _BARE = frozenset((0x01, *range(0xD0, 0xD9)))
 """Markers without a length."""
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_FRAMES = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
+"""Start of frame; 0xF7 is that of JPEG-LS."""
 _TABLES = frozenset((0xC4, 0xCC, 0xDB, _DRI))
 _BASELINE = (0xC0, 0xC1)
+_LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF, 0xF7))
+_HIERARCHICAL = frozenset((0xC5, 0xC6, 0xCD, 0xCE))
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 _ADOBE = b"Adobe"
 
@@ -90,6 +93,12 @@ def read_markers(data: bytes) -> Markers:
                 raise ImageError(Reason.CORRUPT, "the JPEG's frame header is damaged")
             height, width = (int.from_bytes(data[position + i : position + i + 2], "big") for i in (3, 5))
             frame = (marker, height, width, data[position + 7])
+            if (bits := data[position + 2]) != 8:
+                raise unsupported(f"a JPEG of {bits} bits a sample", "convert it to 8 bits, or to PNG")
+            if marker in _LOSSLESS:
+                raise unsupported("a lossless JPEG")
+            if marker in _HIERARCHICAL:
+                raise unsupported("a hierarchical JPEG")
             if not (width and height):
                 raise ImageError(Reason.CORRUPT, f"the JPEG's header says {width} x {height} pixels")
         elif marker == _APP1 and exif is None and data[position + 2 : position + 6] == b"Exif":
@@ -125,12 +134,7 @@ def decode(data: bytes, header: Header, min_side_px: int | None, max_pixels: int
     try:
         pixels = _decode_strictly(data, markers, colors, scale)
     except (ValueError, RuntimeError):
-        try:
-            pixels = _decode_strictly(rebuild(data, markers), markers, colors, scale)
-        except (ValueError, RuntimeError) as second:
-            if "subsampling" not in str(second):
-                raise ImageError(Reason.CORRUPT, f"the JPEG is damaged: {second}") from second
-            pixels, scale = _decode_oddly_sampled(data), 1.0
+        pixels, scale = _decode_rebuilt(data, markers, colors, scale)
     if colors == "CMYK":
         pixels = _rgb_from_cmyk(pixels, inverted=markers.adobe_transform is not None)
     return Picture(upright(pixels, header.orientation), scale, header)
@@ -151,6 +155,37 @@ def _decode_strictly(data: bytes, markers: Markers, colors: str, scale: float) -
     if pixels.shape[:2] != (height, width):
         raise ValueError(f"scaled decoding gave {pixels.shape[:2]} instead of {(height, width)}")
     return pixels
+
+
+def _decode_rebuilt(data: bytes, markers: Markers, colors: str, scale: float) -> tuple[Pixels, float]:
+    """Pixels, and their scale, of a picture that fails as it lies but may be whole."""
+    problem: Exception | None = None
+    for end in (None, *trailers(data, markers)):
+        try:
+            return _decode_strictly(rebuild(data[:end], markers), markers, colors, scale), scale
+        except (ValueError, RuntimeError) as error:
+            problem = problem or error
+    if "subsampling" in str(problem):
+        return _decode_oddly_sampled(data), 1.0
+    raise ImageError(Reason.CORRUPT, f"the JPEG is damaged: {problem}") from problem
+
+
+def trailers(data: bytes, markers: Markers) -> list[int]:
+    """Where what cameras and phones append to a picture may begin: a second picture, a video, Samsung's.
+
+    A picture that is whole up to exactly there, its end marker alone missing, is not damaged. (Any other
+    bytes there might be the end of the picture overwritten.)
+    """
+    found = [data.find(b"\xff\xd8\xff", markers.scan), data.find(b"ftyp", markers.scan) - 4]
+    if data.endswith(b"SEFT"):
+        index = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        entries = range(index + 12, len(data) - 8, 12)
+        if data[index : index + 4] == b"SEFH" and len(entries) < _MAX_SEGMENTS:
+            # each entry: two 16-bit numbers, how far before the index its part begins, and its size
+            found.append(
+                index - max((int.from_bytes(data[e + 4 : e + 8], "little") for e in entries), default=0)
+            )
+    return sorted({place for place in found if place > markers.scan})
 
 
 def _decode_oddly_sampled(data: bytes) -> Pixels:

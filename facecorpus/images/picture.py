@@ -17,8 +17,8 @@ class ImageError(Exception):
     """Bytes that give no picture. `str(error)` is one sentence for a person.
 
     `reason` is `EMPTY` (no bytes), `NOT_AN_IMAGE` (a video, or something else whose name claims no picture),
-    `CORRUPT` (damaged, not what the name says, or of a kind that no codec here decodes, such as HEIC) or
-    `TOO_MANY_PIXELS`.
+    `CORRUPT` (damaged, or not what the name says), `UNSUPPORTED` (of a kind that no codec here decodes, such
+    as HEIC) or `TOO_MANY_PIXELS`.
     """
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -57,6 +57,11 @@ class Picture:
     or row may lie partly beyond the picture's edge; an orientation that mirrors makes it the first, and
     shifts positions by less than one decoded pixel."""
     header: Header
+
+
+def unsupported(what: str, remedy: str = "convert it to JPEG or PNG") -> ImageError:
+    """The error for a picture that is `what`, a kind that no codec here decodes."""
+    return ImageError(Reason.UNSUPPORTED, f"it is {what}, which no codec here decodes; {remedy}")
 
 
 def check_pixels(width_px: int, height_px: int, max_pixels: int) -> None:

@@ -1,8 +1,9 @@
 """Pictures other than JPEG, decoded by Pillow.
 
 Rules: the first frame or page; transparency composited on white (as img2dataset does); 16-bit gray scaled to
-8 by rounding (Pillow itself turns it white), 16-bit colour by its upper byte; CMYK as ideal inks; colour
-profiles ignored (numbers are taken as sRGB); Lab, float and 32-bit pixels refused.
+8 by rounding (Pillow itself turns it white), 12-bit gray too, 16-bit colour by its upper byte; CMYK as ideal
+inks; colour profiles ignored (numbers are taken as sRGB); Lab, float and 32-bit pixels are not supported,
+since no file says which of their values is white.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from facecorpus.images import png
 from facecorpus.images.exif import SIDEWAYS, orientation_of, upright
-from facecorpus.images.picture import Header, ImageError, Picture, Pixels, check_pixels
+from facecorpus.images.picture import Header, ImageError, Picture, Pixels, check_pixels, unsupported
 from facecorpus.record import Reason
 
 _PILLOW_NAMES = {
@@ -33,9 +34,20 @@ _PILLOW_NAMES = {
 LIMITS = {"webp": 60_000_000, "tiff": 60_000_000, "avif": 45_000_000, "jp2": 30_000_000}
 """Most pixels of the formats whose decoders take more than 12 bytes of memory a pixel (up to 16 for WebP and
 TIFF, 22 for AVIF, 32 for JPEG 2000), so that decoding stays near one gigabyte."""
+_WIDTHS = frozenset((1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64))
+"""Bits a sample that a whole TIFF may have."""
+_METHODS = {34892: "lossy JPEG of DNG", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
+"""Ways of compression that not every libtiff knows."""
+_WHITES = frozenset((1023, 4095, 16383))
 _STRIP_BYTES = 8 << 20
 _ALPHA = frozenset(("LA", "La", "PA", "RGBA", "RGBa"))
 _SIXTEEN = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
+_MEANINGLESS = {
+    "I": "32-bit or signed numbers",
+    "F": "floating-point numbers",
+    "LAB": "Lab colours",
+    "HSV": "HSV colours",
+}
 
 
 @contextmanager
@@ -52,10 +64,32 @@ def _opened(data: bytes, kind: str) -> Generator[Image.Image]:
         except Image.DecompressionBombError as error:
             raise ImageError(Reason.TOO_MANY_PIXELS, f"far too many pixels: {error}") from error
         except Image.UnidentifiedImageError as error:
+            if kind == "tiff" and (what := _unusual_tiff(data)):
+                raise unsupported(what) from error
             raise ImageError(Reason.CORRUPT, f"the {kind.upper()} file's header is damaged") from error
         except Exception as error:  # whatever codecs raise: SyntaxError, struct.error, MemoryError, ...
+            if kind == "tiff" and (what := _unusual_tiff(data)):
+                raise unsupported(what) from error
             words = str(error) or type(error).__name__
             raise ImageError(Reason.CORRUPT, f"the {kind.upper()} file is damaged: {words}") from error
+
+
+def _unusual_tiff(data: bytes) -> str | None:
+    """What of a TIFF's first directory Pillow does not decode; None where damage must be the reason."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        stream = io.BytesIO(data)
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits, format_, method = tags.get(258, (1,)), tags.get(339, (1,)), tags.get(259, 1)
+        widths = {int(value) for value in bits}
+        if 3 in format_:
+            return "a TIFF of floating-point numbers"
+        if widths <= _WIDTHS and not widths <= {1, 2, 4, 8, 16}:
+            return f"a TIFF of {max(widths)} bits a sample"
+        return f"a TIFF compressed by {_METHODS[method]}" if method in _METHODS else None
+    except Exception:  # a directory that is damaged tells nothing
+        return None
 
 
 def read_header(data: bytes, kind: str) -> Header:
@@ -115,19 +149,29 @@ def _to_rgb(image: Image.Image) -> Pixels:
     width, height = image.size
     rgb = np.empty((height, width, 3), np.uint8)
     rows = max(1, _STRIP_BYTES // (4 * width))
+    white = _white(image)
     for top in range(0, height, rows):
         rgb[top : top + rows] = _strip_to_rgb(
-            image.crop((0, top, width, min(top + rows, height))), image.format
+            image.crop((0, top, width, min(top + rows, height))), image.format, white
         )
     return rgb
 
 
-def _strip_to_rgb(strip: Image.Image, kind: str | None) -> Pixels:
+def _white(image: Image.Image) -> int:
+    """The sample that is white in 16-bit gray: a TIFF may hold fewer bits, or say (tag 281) that it does."""
+    tags = getattr(image, "tag_v2", {})
+    bits, most = (tags.get(tag, (16,)) for tag in (258, 281))
+    if bits == (12,):
+        return 4095
+    return next((white for white in _WHITES if most in (white, (white,))), 65535)
+
+
+def _strip_to_rgb(strip: Image.Image, kind: str | None, white: int) -> Pixels:
     if strip.mode in _SIXTEEN or (strip.mode == "I" and kind in ("PNG", "PPM")):
-        gray = (np.asarray(strip).astype(np.uint32) + 128) // 257
-        return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
-    if strip.mode in ("I", "F", "LAB", "HSV"):
-        raise ImageError(Reason.CORRUPT, f"pixels of mode {strip.mode} have no fixed meaning as RGB")
+        gray = (np.asarray(strip).astype(np.uint32) * 255 + white // 2) // white
+        return np.repeat(np.minimum(gray, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if strip.mode in _MEANINGLESS:
+        raise unsupported(f"a picture of {_MEANINGLESS[strip.mode]}")
     if strip.mode in _ALPHA or "transparency" in strip.info:
         pixels = np.asarray(strip.convert("RGBA")).astype(np.uint16)
         alpha = pixels[..., 3:]

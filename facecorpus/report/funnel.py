@@ -11,7 +11,14 @@ from facecorpus.report.counts import words
 
 _STEPS: Mapping[str, frozenset[str]] = {
     "readable": frozenset(
-        {Reason.EMPTY, Reason.CORRUPT, Reason.UNREADABLE, Reason.MISSING_FRAME, Reason.NOT_AN_IMAGE}
+        {
+            Reason.EMPTY,
+            Reason.CORRUPT,
+            Reason.UNSUPPORTED,
+            Reason.UNREADABLE,
+            Reason.MISSING_FRAME,
+            Reason.NOT_AN_IMAGE,
+        }
     ),
     "right shape": frozenset({Reason.TOO_MANY_PIXELS, Reason.TOO_SMALL, Reason.ASPECT_RATIO}),
     "processed": frozenset({Reason.ERROR, Reason.CRASHED}),

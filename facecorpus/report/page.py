@@ -92,6 +92,7 @@ ABOUT: Mapping[str, str] = {
     "too_bright": "The crop is brighter than the limit.",
     "too_blurred": "The crop is less sharp than the limit.",
     "empty": "The file has no bytes.",
+    "unsupported": "A picture of a kind that no codec here decodes; its detail says what helps.",
     "corrupt": "It claims to be a picture, but cannot be decoded whole.",
     "unreadable": "The source could not be read; the next build tries again.",
     "crashed": "Looking at it ended the process, alone too; it is left out from now on.",
