@@ -5,27 +5,53 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from fautrain.config import RunConfig
-from fautrain.data import Batch
+from fautrain.config import AnyConfig, FinetuneConfig, override
+from fautrain.data import Batch, Loader
 from fautrain.optim import parameter_groups
 from fautrain.runs import training_loader
+from fautrain.runs.finetune import training_parts
+from fautrain.tasks.base import Task
 from fautrain.tasks.pretrain import PretrainTask
-from fautrain.trainer import Trainer, make_accelerator
+from fautrain.trainer import Accelerator, Trainer, make_accelerator
 
 WARM_UP_STEPS = 3
 """Not timed: compilation, allocation, the workers' start."""
+LOADER = "loader alone"
 ORIGINAL = "end to end as the original: fp16, scaler, wait for every step"
 LR = 1e-5
 """Any rate will do; it must not make the weights overflow."""
 
 
-def bench(config: RunConfig, seconds: float, original: bool = False) -> str:
-    """Measure for about `seconds` each; returns a Markdown table with the FLOPs that the MFU assumes.
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, of what, and what the MFU assumes."""
+
+    device: str
+    processes: int
+    torch: str
+    recipe: str
+    settings: str
+    """Batch, precision, compiler and workers, in words."""
+    gflop_per_image: float
+    peak_tflops: float | None
+    """Dense bf16, of all devices together; None where it is not known, as on a CPU."""
+    images_per_s: dict[str, float]
+    """What -> rate over all processes."""
+
+    def mfu(self, name: str) -> float | None:
+        """Model FLOPs utilisation of a rate in `images_per_s`; None without a peak."""
+        if not self.peak_tflops or name == LOADER:
+            return None
+        return self.images_per_s[name] * self.gflop_per_image / (1000 * self.peak_tflops)
+
+
+def bench(config: AnyConfig, seconds: float, original: bool = False) -> Measured:
+    """Measure for about `seconds` each, on this process's part of the devices.
 
     With `original` also as the released MAE and FMAE code trains, end to end on the same loader.
 
@@ -33,16 +59,15 @@ def bench(config: RunConfig, seconds: float, original: bool = False) -> str:
         UserError: the shards or the settings are unusable.
     """
     accelerator = make_accelerator(config)
-    data = config.data
-    loader = training_loader(config, accelerator.process_index, accelerator.num_processes)
-    parts = config.train.accumulate
-    fresh = replace(config, model=replace(config.model, init=None))  # the time does not depend on the weights
-    trainer = Trainer(config, Path(), PretrainTask(fresh), accelerator)
+    # The time does not depend on the weights.
+    config = override(config, ["model.init=none"])
+    task, loader = _parts(config, accelerator)
+    trainer = Trainer(config, Path(), task, accelerator)
     trainer.task.train()
     batches = loader.batches()
 
     def take() -> list[Batch]:
-        return [next(batches) for _ in range(parts)]
+        return [next(batches) for _ in range(config.train.accumulate)]
 
     def finish() -> None:
         if trainer.device.type == "cuda":
@@ -50,37 +75,53 @@ def bench(config: RunConfig, seconds: float, original: bool = False) -> str:
 
     held = take()
     runs: dict[str, Callable[[], object]] = {
-        "loader alone": take,
+        LOADER: take,
         "model alone": lambda: trainer.step(held, LR),
         "end to end": lambda: trainer.step(take(), LR),
     }
     if original:
-        runs[ORIGINAL] = _as_the_original(trainer, take)
+        runs[ORIGINAL] = _as_the_original(trainer, _parts(config, accelerator)[0], take)
     rates: dict[str, float] = {}
-    for name, run in runs.items():
-        for _ in range(WARM_UP_STEPS):
-            run()
-        finish()
-        start, steps = time.perf_counter(), 0
-        for _ in _for(seconds):
-            run()
-            steps += 1
-        finish()
-        rates[name] = steps * data.batch_per_step / (time.perf_counter() - start)
-    loader.close()
-    return _table(trainer, rates)
+    try:
+        for name, run in runs.items():
+            for _ in range(WARM_UP_STEPS):
+                run()
+            finish()
+            start, steps = time.perf_counter(), 0
+            for _ in _for(seconds):
+                run()
+                steps += 1
+            finish()
+            rates[name] = steps * config.data.batch_per_step / (time.perf_counter() - start)
+    finally:
+        loader.close()
+    return Measured(
+        torch.cuda.get_device_name() if trainer.device.type == "cuda" else platform.processor() or "CPU",
+        accelerator.num_processes,
+        torch.__version__,
+        config.name,
+        f"batch {config.data.batch_per_step}, {accelerator.mixed_precision} autocast, "
+        f"compile {config.train.compile}, {config.data.workers} workers",
+        trainer.task.training_flops() / 1e9,
+        trainer.peak_flops / 1e12 if trainer.peak_flops else None,
+        rates,
+    )
 
 
-def _as_the_original(trainer: Trainer, take: Callable[[], list[Batch]]) -> Callable[[], object]:
+def _parts(config: AnyConfig, accelerator: Accelerator) -> tuple[Task, Loader]:
+    if isinstance(config, FinetuneConfig):
+        return training_parts(config, accelerator)
+    loader = training_loader(config, accelerator.process_index, accelerator.num_processes)
+    return PretrainTask(config), loader
+
+
+def _as_the_original(trainer: Trainer, task: Task, take: Callable[[], list[Batch]]) -> Callable[[], object]:
     """A step in the manner of the released code: fp16 with a loss scaler, no compiler, AdamW of many small
     kernels, and the host waiting for every step's loss."""
-    config = trainer.config
-    assert isinstance(config, RunConfig)
-    task = PretrainTask(replace(config, model=replace(config.model, init=None)))
     task.to(trainer.device).train()
     kind = trainer.device.type
     optimizer = torch.optim.AdamW(
-        parameter_groups(task.network, 0.05), lr=LR, betas=(0.9, 0.95), foreach=False
+        parameter_groups(task.network, 0.05, decay_tokens=True), lr=LR, betas=(0.9, 0.95), foreach=False
     )
     scaler = torch.amp.GradScaler(kind)
 
@@ -109,25 +150,20 @@ def _for(seconds: float) -> Iterator[None]:
         yield
 
 
-def _table(trainer: Trainer, rates: dict[str, float]) -> str:
-    config, flops = trainer.config, trainer.task.training_flops()
-    device = torch.cuda.get_device_name() if trainer.device.type == "cuda" else platform.processor() or "CPU"
+def table(measured: Measured) -> str:
+    """As Markdown, with the FLOPs that the MFU assumes and what limits."""
+    rates = measured.images_per_s
     rows = ["| what | images/s | MFU |", "|---|---|---|"]
     for name, rate in rates.items():
-        mfu = (
-            f"{rate * flops / trainer.peak_flops:.1%}"
-            if trainer.peak_flops and name != "loader alone"
-            else ""
-        )
-        rows.append(f"| {name} | {rate:,.1f} | {mfu} |")
-    limit = min(rates["loader alone"], rates["model alone"])
-    peak = f"{trainer.peak_flops / 1e12:,.0f} TFLOP/s" if trainer.peak_flops else "unknown, so no MFU"
-    slower = "loader" if limit == rates["loader alone"] else "model"
+        mfu = measured.mfu(name)
+        rows.append(f"| {name} | {rate:,.1f} | {'' if mfu is None else f'{mfu:.1%}'} |")
+    limit = min(rates[LOADER], rates["model alone"])
+    peak = f"{measured.peak_tflops:,.0f} TFLOP/s" if measured.peak_tflops else "unknown, so no MFU"
     head = (
-        f"{device} x {trainer.accelerator.num_processes}, torch {torch.__version__}, {config.name}, "
-        f"batch {config.data.batch_per_step}, {trainer.accelerator.mixed_precision} autocast, "
-        f"{config.data.workers} workers\n"
-        f"assumed: {flops / 1e9:,.2f} GFLOP an image (forward x 3), peak {peak}\n"
+        f"{measured.device} x {measured.processes}, torch {measured.torch}, {measured.recipe}, "
+        f"{measured.settings}\n"
+        f"assumed: {measured.gflop_per_image:,.2f} GFLOP an image (forward x 3), peak {peak}\n"
     )
+    slower = "loader" if limit == rates[LOADER] else "model"
     foot = f"\nend to end is {rates['end to end'] / limit:.0%} of the slower of the two, the {slower}"
     return "\n".join([head, *rows, foot])

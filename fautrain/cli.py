@@ -196,21 +196,34 @@ def recipes(
 def bench(
     shards: Annotated[str, typer.Option("--shards", help="Shards: a folder, glob, brace range or list.")],
     recipe: Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")] = "fmae-vit-base",
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Benchmark of the shards: measure fine-tuning on it.")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE.")] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Time for each measurement.")] = 20.0,
     original: Annotated[
         bool, typer.Option("--original", help="Also measure steps as the released code makes them.")
     ] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Write the numbers to this JSON file too.")] = None,
 ) -> None:
     """Measure the loader alone, the model alone and both together, with the MFU and the FLOPs it assumes."""
-    from dataclasses import replace
+    from dataclasses import asdict
 
-    from fautrain.bench import bench
+    from fautrain.bench import bench, table
     from fautrain.config import override
+    from fautrain.data.benchmark import benchmark
+    from fautrain.recipes import finetuning_recipe
     from fautrain.recipes import recipe as named
 
-    config = override(named(recipe), settings or [])
-    typer.echo(bench(replace(config, data=replace(config.data, shards=shards)), seconds, original))
+    changes = [f"data.shards={shards}", *(settings or [])]
+    if dataset is None:
+        measured = bench(override(named(recipe), changes), seconds, original)
+    else:
+        config = finetuning_recipe(recipe, benchmark(dataset).name)
+        measured = bench(override(config, [f"data.dataset={dataset}", *changes]), seconds, original)
+    if to is not None:
+        to.write_text(json.dumps(asdict(measured), indent=1) + "\n", "utf-8")
+    typer.echo(table(measured))
 
 
 @app.command()

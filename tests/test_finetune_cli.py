@@ -283,3 +283,13 @@ def test_recipes_of_fine_tuning_are_listed_and_shown(tmp_path: Path) -> None:
         for more in ((), ("--dataset", "disfa"))
     )
     assert "loss" in tiny and "identity" in tuned
+
+
+def test_bench_measures_fine_tuning(place: Path, tmp_path: Path) -> None:
+    line = ["bench", "--shards", str(place / "build/disfa"), "--recipe", "tiny", "--dataset", "disfa"]
+    line += settings(*SMALL, "data.cache=.cache/fautrain")
+    done = forked.run(tmp_path, *line, "--seconds", "0.2", "--original", "--to", "rates.json")
+    assert done.code == 0, done.err[-3000:]
+    measured = json.loads((tmp_path / "rates.json").read_text())
+    assert len(measured["images_per_s"]) == 4 and min(measured["images_per_s"].values()) > 0
+    assert all(f"| {name} |" in done.out for name in measured["images_per_s"])

@@ -76,7 +76,7 @@ def test_what_decays() -> None:
 
 
 def test_the_released_pretraining_code_decays_the_tokens_too() -> None:
-    """timm 0.3.2's `add_weight_decay`, which MAE and FMAE call: all but what has one dimension or is a bias."""
+    """timm 0.3.2's `add_weight_decay`, of MAE and FMAE: all but what has one dimension or is a bias."""
     model = small_mae()
     decayed, _ = parameter_groups(model, 0.05, decay_tokens=True)
     names = {name for name, p in model.named_parameters() if any(p is q for q in decayed["params"])}

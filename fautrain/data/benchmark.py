@@ -177,4 +177,4 @@ def _read(file: str, name: str, text: str) -> Benchmark:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no TOML file ({error}); mend it there") from error
     except UserError as error:
-        raise UserError(f"{file}: {error}") from error
+        raise UserError(f"{file}: {str(error)[:1000]}") from error  # a field's name may be of any length

@@ -88,8 +88,8 @@ def initialise(module: nn.Module) -> None:
 
 
 def initialise_truncated(module: nn.Module) -> None:
-    """timm's initial weights (0.3.2), for `Module.apply`: Linear N(0, 0.02^2) cut at +-2, zero bias; LayerNorm
-    one and zero; the patch embedding keeps PyTorch's own."""
+    """timm 0.3.2's initial weights, for `Module.apply`: Linear normal with std 0.02, zero bias; LayerNorm one
+    and zero; the patch embedding keeps PyTorch's own."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

@@ -72,8 +72,8 @@ def mae_face() -> RunConfig:
     Xavier uniform; masking 0.75, L1 on masked patches (Eq. 1), 800 epochs of which 40 warm up (its ablations
     use 200), batch 4096, base lr 1.5e-4, AdamW with weight decay 0.05, cosine, "random cropping".
     No code was released. Not stated, taken from MAE: betas (0.9, 0.95), the lowest lr 0, the parameters of
-    the crop (0.2 to 1 of the area), the flip, and weight decay on class and mask token. Eq. 1 sums over the masked patches; we take their mean, as
-    MAE's code does, which to AdamW is the same but for its epsilon.
+    the crop (0.2 to 1 of the area), the flip, and weight decay on class and mask token. Eq. 1 sums over the
+    masked patches; we take their mean, as MAE's code does, which to AdamW is the same but for its epsilon.
     `model.init` is a hub name; on a machine without the hub give a file: `--set model.init=FILE`.
     """
     return RunConfig(

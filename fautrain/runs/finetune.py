@@ -156,6 +156,18 @@ def _fold(
     accelerator.wait_for_everyone()
 
 
+def training_parts(config: FinetuneConfig, accelerator: Accelerator) -> tuple[ActionUnitTask, Loader]:
+    """Task and loader of one fold, as training has them.
+
+    Raises:
+        UserError: as `finetune`.
+    """
+    rank, world = accelerator.process_index, accelerator.num_processes
+    labels = open_labels(config, benchmark(config.data.dataset), rank, world)
+    parts = _split(config, labels)
+    return ActionUnitTask(config, labels, parts), _training_loader(config, labels, parts, rank, world)
+
+
 def _training_loader(
     config: FinetuneConfig, labels: LabelledSet, parts: Split, rank: int, world: int
 ) -> Loader:
