@@ -62,6 +62,8 @@ class Reason(StrEnum):
     """The storage gave no bytes; tried again by the next run."""
     MISSING_FRAME = "missing_frame"
     """It is annotated, but its recording has no such frame, or none that can be decoded."""
+    BAD_NAME = "bad_name"
+    """Its name leads outside its container, or the container holds another member of that name before it."""
     ERROR = "error"
     """A mistake of the program's; tried again by the next run."""
     CRASHED = "crashed"

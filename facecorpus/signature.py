@@ -24,6 +24,10 @@ class Signature:
     stands_in: bool = False
     """It was put in the place of the file that was meant (a web page, a pointer), so that its name tells
     nothing."""
+    unpacks: bool = False
+    """It is an archive or compressed file that is not read as it is; `remedy` unpacks it."""
+    companion: bool = False
+    """An operating system's own file beside a real one, whose name it borrows."""
 
 
 _STARTS = (
@@ -49,11 +53,15 @@ _STARTS = (
         Signature("a part of a ZIP archive split into several files", "join the parts: zip -s 0"),
     ),
     (b"\x1f\x8b", Signature("gzip-compressed data", "decompress it: gzip -dk {0}")),
-    (b"7z\xbc\xaf\x27\x1c", Signature("a 7-Zip archive", "unpack it: 7z x {0}")),
-    (b"Rar!", Signature("a RAR archive", "unpack it: unrar x {0}")),
-    (b"BZh", Signature("bzip2-compressed data", "decompress it: bzip2 -dk {0}")),
-    (b"\xfd7zXZ", Signature("xz-compressed data", "decompress it: xz -dk {0}")),
-    (b"\x28\xb5\x2f\xfd", Signature("zstd-compressed data", "decompress it: zstd -d {0}")),
+    (
+        b"7z\xbc\xaf\x27\x1c",
+        Signature("a 7-Zip archive", "unpack it: 7z x {0}, and give the folder", unpacks=True),
+    ),
+    (b"Rar!", Signature("a RAR archive", "unpack it: unrar x {0}, and give the folder", unpacks=True)),
+    (b"BZh", Signature("bzip2-compressed data", "decompress it: bzip2 -dk {0}", unpacks=True)),
+    (b"\xfd7zXZ", Signature("xz-compressed data", "decompress it: xz -dk {0}", unpacks=True)),
+    (b"\x28\xb5\x2f\xfd", Signature("zstd-compressed data", "decompress it: zstd -d {0}", unpacks=True)),
+    (b"\0\x05\x16\x07", Signature("macOS's notes on another file (AppleDouble)", companion=True)),
     (b"\x93NUMPY", Signature("a NumPy array")),
     (b"\x89HDF", Signature("an HDF5 file")),
     (b"PAR1", Signature("a Parquet file")),

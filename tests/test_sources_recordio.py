@@ -192,7 +192,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
         list(opened.inventory())
     reader = opened.reader()
     assert reader.read(records[0]) == b"image"
-    with pytest.raises(OSError, match=r"x\.rec:1#40: .*damaged at byte 40"):
+    with pytest.raises(OSError, match="1#40: no whole record begins there any more"):
         reader.read(records[1])
     reader.close()
 

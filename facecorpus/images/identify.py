@@ -86,7 +86,7 @@ def _not_a_picture(data: bytes, name: str) -> ImageError:
         seems = "no known kind of picture"
     else:
         seems = f"{found.says}; {found.remedy}" if found.stands_in and found.remedy else found.says
-    if claims_image(name) and "video" not in seems:
+    if claims_image(name) and "video" not in seems and not (found is not None and found.companion):
         extension = PurePosixPath(name).suffix
         return ImageError(Reason.CORRUPT, f"the name ends in {extension} but the bytes are {seems}")
     return ImageError(Reason.NOT_AN_IMAGE, f"the bytes are {seems}")

@@ -18,7 +18,7 @@ from facecorpus.errors import UserError
 from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.phases.files import publish_hashed, table_digest
 from facecorpus.record import Record, to_table
-from facecorpus.sources.base import stamp_of
+from facecorpus.sources.base import RepeatedIdsError, stamp_of
 from facecorpus.units import Unit
 
 PHASE = "inventory"
@@ -50,11 +50,14 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     stamps = source.stamps()
     groups: list[str] = []
     count = 0
+    repeated = frozenset[int]()
 
     def write(file: BinaryIO) -> None:
         nonlocal count
+        groups.clear()
+        count = 0
         with pq.ParquetWriter(file, schema.INVENTORY, compression="zstd") as writer:
-            for batch in _batches(source.inventory(), corpus.recipe.inputs_per_unit):
+            for batch in _batches(source.inventory(repeated), corpus.recipe.inputs_per_unit):
                 table = to_table(batch, schema.INVENTORY)
                 writer.write_table(table, row_group_size=len(batch))
                 groups.append(
@@ -67,7 +70,11 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
                 f"check the path, or leave {spec.name} out of --sources"
             )
 
-    output = publish_hashed(corpus.out, path(spec.name), write)
+    try:
+        output = publish_hashed(corpus.out, path(spec.name), write)
+    except RepeatedIdsError as error:
+        repeated = error.hashes
+        output = publish_hashed(corpus.out, path(spec.name), write)
     summary = {"inputs": count, "groups": groups, "notes": source.notes}
     units.finish(corpus.out, unit, [output], summary)
     return summary

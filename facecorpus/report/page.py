@@ -96,6 +96,7 @@ ABOUT: Mapping[str, str] = {
     "corrupt": "It claims to be a picture, but cannot be decoded whole.",
     "unreadable": "The source could not be read; the next build tries again.",
     "crashed": "Looking at it ended the process, alone too; it is left out from now on.",
+    "bad_name": "Its name leads outside its archive, or is another input's too.",
     "missing_frame": "Annotated, but not in its recording, or behind the place where that breaks off.",
     "error": "A mistake of the program's, which is worth a report; the next build tries again.",
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.record import Record
-from facecorpus.sources.base import Member, Part, Source
+from facecorpus.sources.base import Member, Part, Source, is_archive_name
 
 
 class Archive(Source):
@@ -23,6 +23,29 @@ class Archive(Source):
             )
         return [Part("")]
 
+    def load_annotations(self) -> None:
+        """Nothing is listed yet."""
+        self._inputs, self._within = 0, list[str]()
+
     def annotate(self, record: Record, member: Member) -> None:
         """Take over the label."""
         record.identity = member.label
+        self._inputs += 1
+        if is_archive_name(member.path):
+            self._within.append(member.path)
+
+    def finish(self) -> None:
+        """Say which archives lie in it unopened.
+
+        Raises:
+            UserError: there is nothing else than archives and what goes with them.
+        """
+        if not self._within:
+            return
+        more = f" and {len(self._within) - 1} more" if len(self._within) > 1 else ""
+        said = (
+            f"{self.location} holds {self._within[0]}{more}: archives in an archive are not read; unpack it"
+        )
+        if self._inputs <= 4 * len(self._within):
+            raise UserError(f"{said} and name those, or the folder")
+        self.notes.append(said)

@@ -25,7 +25,7 @@ from facecorpus.sources.archives import InputError, Member, is_archive_name
 from facecorpus.sources.facts import Facts, facts
 from facecorpus.sources.recordings import listed
 from facecorpus.sources.registry import adapters, describe, make_source, parse_spec, source_class
-from facecorpus.sources.source import Part, Reader, Source, stamp_of
+from facecorpus.sources.source import Part, Reader, RepeatedIdsError, Source, stamp_of
 
 __all__ = [
     "Facts",
@@ -33,6 +33,7 @@ __all__ = [
     "Member",
     "Part",
     "Reader",
+    "RepeatedIdsError",
     "Source",
     "adapters",
     "describe",

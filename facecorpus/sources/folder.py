@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from facecorpus.sources.base import Part, Source
+from facecorpus import storage
+from facecorpus.errors import UserError
+from facecorpus.record import Record
+from facecorpus.sources.base import Member, Part, Source, is_archive_name
 
 
 class Folder(Source):
@@ -15,3 +19,35 @@ class Folder(Source):
     def parts(self) -> Sequence[Part]:
         """The folder itself."""
         return [Part("")]
+
+    def load_annotations(self) -> None:
+        """Nothing is listed yet."""
+        self._inputs, self._archives = 0, list[str]()
+
+    def annotate(self, record: Record, member: Member) -> None:
+        """Count what is there."""
+        self._inputs += 1
+        if is_archive_name(member.path):
+            self._archives.append(member.path)
+
+    def finish(self) -> None:
+        """Say which archives lie there unopened.
+
+        Raises:
+            UserError: there is nothing else than archives and what goes with them.
+        """
+        if not self._archives:
+            return
+        specs = ",".join(f"{self.name}{n}={self._spec(path)}" for n, path in enumerate(self._archives[:4]))
+        more = ",..." if len(self._archives) > 4 else ""
+        count = len(self._archives)
+        what = f"{count} {'archive' if count == 1 else 'archives'}, which {self.adapter} does not open"
+        said = f"{self.location} holds {what}: name them, --sources {specs}{more}"
+        # img2dataset leaves a Parquet and a JSON file beside each tar, InsightFace an index and a list.
+        if self._inputs <= 4 * count:
+            raise UserError(said)
+        self.notes.append(said)
+
+    def _spec(self, path: str) -> str:
+        place = storage.join(self.location, path)
+        return f"archive:{place if '://' in place else Path(place).absolute()}"

@@ -113,8 +113,9 @@ class Labelled(Source):
             return VideoContainer(storage.join(self.location, container))
         return super().open(container, under)
 
-    def inventory(self) -> Iterator[Record]:
-        """Every annotated frame exactly once, by person, recording and number."""
+    def inventory(self, repeated: frozenset[int] = frozenset()) -> Iterator[Record]:
+        """Every annotated frame exactly once, by person, recording and number, so that no id repeats."""
+        del repeated
         self.notes.clear()
         self._met.clear()
         left_out = 0

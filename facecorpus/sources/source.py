@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from facecorpus.sources.archives import (
 )
 from facecorpus.sources.facts import facts
 
+MOST_OPEN = 32
+"""Containers that a reader keeps open; a crawl has thousands, and a process may open a thousand files."""
 TRUTH = "truth.jsonl"
 """File that `facecorpus synth` leaves beside the data sets that it draws."""
 
@@ -107,24 +110,32 @@ class Source(ABC):
     def finish(self) -> None:  # noqa: B027
         """Runs after the last `annotate`: the place to note what annotations were left over."""
 
-    def inventory(self) -> Iterator[Record]:
+    def inventory(self, repeated: frozenset[int] = frozenset()) -> Iterator[Record]:
         """Every input exactly once, in an order that depends on the containers alone.
 
+        Args:
+            repeated: what `RepeatedIdsError` held, where an earlier pass ended with it.
+
         Raises:
-            UserError: a container is missing, damaged, or empty, or two inputs have the same id (which is
-            known
-                only at the end).
+            UserError: a container is missing, damaged, or empty.
+            RepeatedIdsError: two inputs have the same id, which is known only at the end.
         """
         self.notes.clear()
         self.load_annotations()
         hashes = array("q")
         identified = 0
+        seen: set[str] = set()
         for part in self.parts():
             found = 0
             with self.open(part.container, part.under) as container:
                 for member in container.members():
                     record = self._record(part, member)
                     self.annotate(record, member)
+                    if record.identity is not None:
+                        # One person, whether the disk composes accents (NFC) or the Mac decomposes them.
+                        record.identity = unicodedata.normalize("NFC", record.identity)
+                    if hash(record.id) in repeated:
+                        record.id = _unlike(record.id, seen)
                     hashes.append(hash(record.id))
                     identified += record.identity is not None
                     found += 1
@@ -132,11 +143,14 @@ class Source(ABC):
                 self.notes.extend(container.notes)
             if not found:
                 place = storage.join(self.location, part.container, part.under)
-                raise UserError(f"{place} holds no files; {self.layout_hint()}")
+                besides = f" ({'; '.join(self.notes)})" if self.notes else ""
+                raise UserError(f"{place} holds no files{besides}; {self.layout_hint()}")
         self.finish()
         if not identified and (reason := self.why_nobody()) is not None:
             self.notes.append(f"of none of its {len(hashes):,} inputs is it known who is shown: {reason}")
-        self._check_unique(hashes)
+        twice = _twice(hashes)
+        if twice:
+            raise RepeatedIdsError(twice)
 
     def stamps(self) -> dict[str, str]:
         """A stamp of every container and annotation file, by path relative to the location; see `stamp_of`.
@@ -194,26 +208,29 @@ class Source(ABC):
             bytes=member.bytes,
         )
 
-    def _check_unique(self, hashes: array[int]) -> None:
-        """Hashes find candidates in 8 bytes an input; only where two agree are the ids compared."""
-        values = np.sort(np.frombuffer(hashes, dtype=np.int64)) if len(hashes) else np.empty(0, np.int64)
-        twice = set(values[1:][values[1:] == values[:-1]].tolist())
-        if not twice:
-            return
-        seen: dict[str, str] = {}
-        for part in self.parts():
-            with self.open(part.container, part.under) as container:
-                for member in container.members():
-                    record = self._record(part, member)
-                    if hash(record.id) not in twice:
-                        continue
-                    place = _place(self.location, record)
-                    if record.id in seen:
-                        raise UserError(
-                            f"two inputs have the id {record.id}: {seen[record.id]} and {place}; "
-                            "repack or rename so that every input has a path of its own"
-                        )
-                    seen[record.id] = place
+
+class RepeatedIdsError(Exception):
+    """Some ids of an inventory repeat: it is listed again with `hashes`, and gives them ids of their own."""
+
+    def __init__(self, hashes: frozenset[int]) -> None:
+        super().__init__(hashes)
+        self.hashes = hashes
+
+
+def _twice(hashes: array[int]) -> frozenset[int]:
+    """The hashes that occur more than once: 8 bytes an input, where a set of ids would take a hundred."""
+    values = np.sort(np.frombuffer(hashes, dtype=np.int64)) if len(hashes) else np.empty(0, np.int64)
+    return frozenset(values[1:][values[1:] == values[:-1]].tolist())
+
+
+def _unlike(wanted: str, seen: set[str]) -> str:
+    """`wanted`, or where it was met before `wanted//N`, which is no path of a member's."""
+    number, unlike = 1, wanted
+    while unlike in seen:
+        number += 1
+        unlike = f"{wanted}//{number}"
+    seen.add(unlike)
+    return unlike
 
 
 class Reader:
@@ -234,6 +251,12 @@ class Reader:
             UserError: the whole container is gone or damaged.
         """
         member = Member(record.member, record.offset, record.bytes)
+        if record.id.startswith(f"{record.source}/{record.member}//"):
+            raise InputError(
+                Reason.BAD_NAME,
+                f"{_place(self._source.location, record)} has the name of another input before it; "
+                "repack or rename so that every input has a path of its own",
+            )
         try:
             container = self._container(record.container)
             data = container.read(member)
@@ -265,6 +288,8 @@ class Reader:
                 # A decoder takes tens of megabytes, and a data set may have hundreds of videos.
                 for other in [key for key, held in self._open.items() if held.streamed]:
                     self._open.pop(other).close()
+            elif len(self._open) >= MOST_OPEN:
+                self._open.pop(next(iter(self._open))).close()
             self._open[name] = opened
         return self._open[name]
 

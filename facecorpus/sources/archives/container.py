@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
+import tarfile
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +17,14 @@ from typing import ClassVar, Self
 
 from facecorpus.errors import UserError
 from facecorpus.record import Reason
+
+MAX_BYTES = 1 << 29
+"""Largest member that is read: no picture comes near it, and a header may state any size."""
+_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError),
+    *(OverflowError, MemoryError, RecursionError, NotImplementedError, IndexError),
+)
+"""What the libraries raise for damaged bytes, besides OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +64,53 @@ class Container(ABC):
         """After `members` has run: what it held besides members, as sentences."""
 
     @abstractmethod
+    def _list(self) -> Iterator[Member]:
+        """What `members` gives; damage may come out as it is."""
+
+    @abstractmethod
+    def _read(self, member: Member) -> bytes:
+        """What `read` gives; damage may come out as it is."""
+
     def members(self) -> Iterator[Member]:
         """Every regular file exactly once, in a stable order.
 
-        Raises:
-            UserError: the container is damaged, cut short, encrypted, or names a member outside itself.
-        """
+        A member whose own name or place is at fault is listed too: `read` then says what is wrong.
 
-    @abstractmethod
+        Raises:
+            UserError: the container is damaged, cut short or encrypted.
+            InputError: a container that is itself an input (a video) is.
+        """
+        try:
+            yield from self._list()
+        except InputError:
+            raise
+        except (*_DAMAGE, OSError) as error:
+            raise UserError(
+                f"{self.url} cannot be read to its end ({_words(error)}), it may be damaged or half copied; "
+                "copy it again"
+            ) from error
+
     def read(self, member: Member) -> bytes:
         """The bytes of a member that `members` listed.
 
         Raises:
-            InputError: there is no such member, or no picture in it.
+            InputError: there is no such member, its name leads outside the container, it is damaged, or
+                larger than `MAX_BYTES`.
             OSError: it cannot be read, or is no longer what was listed.
         """
+        if leads_outside(member.path):
+            raise InputError(
+                Reason.BAD_NAME, f"the name {member.path!r} leads outside; repack it from a folder"
+            )
+        if member.bytes > MAX_BYTES:
+            raise InputError(
+                Reason.CORRUPT,
+                f"it is {member.bytes:,} bytes long; no picture of more than {MAX_BYTES:,} is read",
+            )
+        try:
+            return self._read(member)
+        except _DAMAGE as error:
+            raise InputError(Reason.CORRUPT, f"damaged member ({_words(error)})") from error
 
     def close(self) -> None:  # noqa: B027 - a folder has nothing open
         """Let go of open files."""
@@ -88,18 +133,14 @@ def printable(name: str) -> str:
     return name
 
 
-def check_inside(url: str, name: str) -> None:
-    """Refuse a member that names a place outside its container.
-
-    Raises:
-        UserError: the path is absolute or climbs with "..".
-    """
+def leads_outside(name: str) -> bool:
+    """Whether a member's path is absolute, climbs with "..", or names nothing."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise UserError(
-            f"{url} holds a member named {printable(name)!r}, which lies outside the archive; "
-            "repack it from a folder"
-        )
+    return path.is_absolute() or ".." in path.parts or not path.parts
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def links_note(url: str, count: int) -> str:

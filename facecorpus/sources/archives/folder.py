@@ -20,12 +20,12 @@ class FolderContainer(Container):
         super().__init__(url)
         self._under = under
 
-    def members(self) -> Iterator[Member]:
+    def _list(self) -> Iterator[Member]:
         """The files in the order of their paths."""
         for path, size, _ in storage.walk_files(storage.join(self.url, self._under)):
             yield Member(printable(storage.join(self._under, path)), -1, size)
 
-    def read(self, member: Member) -> bytes:
+    def _read(self, member: Member) -> bytes:
         """The whole file."""
         url = storage.join(self.url, member.path)
         try:

@@ -7,6 +7,7 @@ import zipfile
 
 from facecorpus import storage
 from facecorpus.errors import UserError
+from facecorpus.signature import HEAD_BYTES, sniff
 from facecorpus.sources.archives.container import Container
 from facecorpus.sources.archives.folder import FolderContainer
 from facecorpus.sources.archives.recordio import MAGIC_BYTES, RecordIOContainer
@@ -14,13 +15,6 @@ from facecorpus.sources.archives.tar import TarContainer
 from facecorpus.sources.archives.zip import ZipContainer
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip", ".rec")
-_REFUSED = {
-    b"BZh": "bzip2, which is not read from the middle; decompress it: bzip2 -dk {0}",
-    b"\xfd7zXZ\0": "xz, which is not read from the middle; decompress it: xz -dk {0}",
-    b"\x28\xb5\x2f\xfd": "zstd, which is not read here; decompress it: zstd -d {0}",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive, which is not read here; unpack it: 7z x {0}, and give the folder",
-    b"Rar!\x1a\x07": "a RAR archive, which is not read here; unpack it: unrar x {0}, and give the folder",
-}
 
 
 def is_archive_name(name: str) -> bool:
@@ -43,35 +37,42 @@ def open_container(url: str, *, under: str = "", cache: str | None = None) -> Co
         return FolderContainer(url, under)
     try:
         with storage.open_read(url) as stream:
-            head = stream.read(tarfile.BLOCKSIZE)
+            head = stream.read(HEAD_BYTES)
     except FileNotFoundError as error:
         raise UserError(f"there is no file or folder {url}") from error
     except OSError as error:
         raise UserError(f"{url} cannot be read ({error.strerror or error}); mend its permissions") from error
     if not head:
         raise UserError(f"{url} is an empty file, probably an interrupted copy; copy it again")
-    for magic, words in _REFUSED.items():
-        if head.startswith(magic):
-            raise UserError(f"{url} is {words.format(url)}")
     if head.startswith(b"\x1f\x8b"):
         return TarContainer(url, gzipped=True, cache=cache)
     if head.startswith(MAGIC_BYTES):
         return RecordIOContainer(url)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipContainer(url)
+    if head.startswith(b"PK\x07\x08"):
+        raise UserError(
+            f"{url} is the first part of a zip split into several files; join them: zip -s 0 "
+            f"{url.rpartition('.')[0]}.zip --out whole.zip"
+        )
     if _is_tar(head):
         return TarContainer(url)
     with storage.open_read(url) as stream:
         if zipfile.is_zipfile(stream):  # behind a self-extracting program
             return ZipContainer(url)
+    found = sniff(head)
+    remedy = f"; {found.remedy.format(url)}" if found is not None and found.remedy else ""
+    if found is not None and found.unpacks:
+        raise UserError(f"{url} is {found.says}, which is not read from the middle{remedy}")
     raise UserError(
-        f"{url} is neither a folder nor a tar, tar.gz, zip or RecordIO archive, as its first bytes show"
+        f"{url} is neither a folder nor a tar, tar.gz, zip or RecordIO archive: its first bytes are those of "
+        f"{found.says if found is not None else 'no known kind of file'}{remedy}"
     )
 
 
 def _is_tar(head: bytes) -> bool:
     try:
-        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
     except tarfile.HeaderError:
         # zeros are a tar without members, and a first header that was cut short still tells what it is
         return not head.strip(b"\0") or head[257:262] == b"ustar"

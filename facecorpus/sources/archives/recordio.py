@@ -38,9 +38,10 @@ class RecordIOContainer(Container):
         self._stream: BinaryIO | None = None
         self._end = 0
 
-    def members(self) -> Iterator[Member]:
+    def _list(self) -> Iterator[Member]:
         """The image records in the order of the file; offsets are those of the records."""
         keys = _read_index(self.url)
+        unique = keys is None or len(np.unique(keys[1])) == len(keys[1])
         without_image = 0
         number = 0
         with storage.open_read(self.url) as stream:
@@ -48,7 +49,8 @@ class RecordIOContainer(Container):
             position = 0
             while position < end:
                 parts, following = _record_parts(self.url, stream, position, end)
-                member = _member(self.url, stream, position, parts, _key(self.url, keys, number, position))
+                name = str(number) if keys is None else _key(self.url, keys, number, position)
+                member = _member(self.url, stream, position, parts, name if unique else str(number))
                 if member is None:
                     without_image += 1
                 else:
@@ -57,12 +59,16 @@ class RecordIOContainer(Container):
                 position = following
         if keys is not None and number != len(keys[0]):
             raise _not_its_index(self.url, f"it lists {len(keys[0])} records of {number}")
+        if not unique:
+            self.notes.append(
+                f"{index_beside(self.url)} names records by keys that repeat; they are called by their number"
+            )
         if without_image:
             self.notes.append(
                 f"{self.url} holds {without_image} index records without an image, which are not inputs"
             )
 
-    def read(self, member: Member) -> bytes:
+    def _read(self, member: Member) -> bytes:
         """The encoded image of the record at the member's offset."""
         if self._stream is None:
             self._stream = storage.open_read(self.url)
@@ -70,7 +76,7 @@ class RecordIOContainer(Container):
         try:
             parts, _ = _record_parts(self.url, self._stream, member.offset, self._end)
         except UserError as error:
-            raise OSError(str(error)) from error
+            raise OSError("no whole record begins there any more; copy the file again") from error
         payload = MAGIC_BYTES.join(_read_at(self._stream, start, length) for start, length in parts)
         flag = _IMAGE.unpack_from(payload)[0]
         return payload[_IMAGE.size + 4 * flag :]
@@ -166,7 +172,7 @@ def _read_index(url: str) -> _Index | None:
         text = stream.read()
     try:
         table = np.array(text.split(), dtype=np.int64).reshape(-1, 2)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UserError(
             f"{index} is not lines of two numbers (key, offset); remove it to read the .rec alone"
         ) from error
@@ -174,9 +180,7 @@ def _read_index(url: str) -> _Index | None:
     return table[:, 1], table[:, 0]
 
 
-def _key(url: str, keys: _Index | None, number: int, position: int) -> str:
-    if keys is None:
-        return str(number)
+def _key(url: str, keys: _Index, number: int, position: int) -> str:
     offsets, names = keys
     if number >= len(offsets) or offsets[number] != position:
         raise _not_its_index(url, f"it has no record at byte {position}")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from facecorpus import storage
 from facecorpus.errors import UserError
-from facecorpus.sources.archives.container import Container, Member, check_inside, links_note, printable
+from facecorpus.record import Reason
+from facecorpus.sources.archives.container import Container, InputError, Member, links_note, printable
 from facecorpus.sources.archives.gzip_index import open_indexed, publish_index
 
 _CHUNK = 1 << 20
+_MOST_HEADER = 1 << 22
+"""Bytes of one header with its long name or extended fields, at most."""
 
 
 class TarContainer(Container):
@@ -31,31 +35,44 @@ class TarContainer(Container):
         self._cache = cache
         self._stream: BinaryIO | None = None
 
-    def members(self) -> Iterator[Member]:
-        """Every regular file in the order of the archive. Hard links count as links."""
+    def _list(self) -> Iterator[Member]:
+        """Every regular file in the order of the archive, then its hard links: files by another name."""
         links = 0
+        hard: dict[str, str] = {}
         # without a stored index, because gzip's checksums are verified only on the way from the start
         with open_indexed(self.url, None) if self._gzipped else storage.open_read(self.url) as stream:
-            for info in _headers(self.url, stream):
-                links += info.issym() or info.islnk()
-                if not info.isreg():
-                    continue
-                check_inside(self.url, info.name)
-                if info.issparse():
-                    raise UserError(
-                        f"{self.url} stores {printable(info.name)!r} as a sparse file; "
-                        "repack the archive without tar's --sparse"
-                    )
-                # "./a" and "a//b" are ways of writing "a" and "a/b"
-                path = str(PurePosixPath(info.name))
-                yield Member(printable(path), info.offset_data, info.size)
+            for info in self._headers(stream):
+                links += info.issym()
+                if info.islnk():
+                    hard[info.name] = info.linkname
+                if info.isreg():
+                    yield _member(info.name, info)
             if self._gzipped and self._cache is not None:
                 publish_index(self.url, stream, self._cache)
+        yield from self._linked(hard)
         if links:
             self.notes.append(links_note(self.url, links))
 
-    def read(self, member: Member) -> bytes:
+    def _linked(self, hard: dict[str, str]) -> Iterator[Member]:
+        """The hard links, each the bytes of the file that it names; rare, so the headers are read again."""
+        wanted = {str(PurePosixPath(target)) for target in hard.values()}
+        found: dict[str, tarfile.TarInfo] = {}
+        if wanted:
+            with open_indexed(self.url, None) if self._gzipped else storage.open_read(self.url) as stream:
+                for info in _until_none(_opened(self.url, stream)):
+                    if info.isreg() and str(PurePosixPath(info.name)) in wanted:
+                        found[str(PurePosixPath(info.name))] = info
+        for name, target in hard.items():
+            yield _member(name, found.get(str(PurePosixPath(target))))
+
+    def _read(self, member: Member) -> bytes:
         """The payload at the member's offset."""
+        if member.offset < 0:
+            raise InputError(
+                Reason.CORRUPT,
+                "it is stored as a sparse file or as a link to a file that is not there; "
+                "repack the archive without tar's --sparse",
+            )
         if self._stream is None:
             self._stream = (
                 open_indexed(self.url, self._cache) if self._gzipped else storage.open_read(self.url)
@@ -69,40 +86,30 @@ class TarContainer(Container):
             self._stream.close()
             self._stream = None
 
+    def _headers(self, stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
+        """The headers of a tar up to its end mark."""
+        archive = _opened(self.url, stream)
+        try:
+            yield from _until_none(archive)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise UserError(
+                f"{self.url} is not a whole tar archive, probably half copied ({error}); copy it again"
+            ) from error
+        self._check_end(stream, archive.offset)
 
-def _headers(url: str, stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """The headers of a tar up to its end mark, which must be there and be the end."""
-    try:
-        archive = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - `stream` is the caller's
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(
-            f"{url} does not begin with a tar header ({error}): it is no tar, or cut short; copy it again"
-        ) from error
-    try:
-        yield from _until_none(archive)
-        position = archive.offset
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(
-            f"{url} is not a whole tar archive, probably half copied ({error}); copy it again"
-        ) from error
-    _check_end(url, stream, position)
-
-
-def _until_none(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    following: Callable[[], tarfile.TarInfo | None] = archive.next
-    seen: list[tarfile.TarInfo] = vars(archive)["members"]
-    while (info := following()) is not None:
-        seen.clear()  # tarfile keeps every header it has met: gigabytes for millions of members
-        yield info
-
-
-def _check_end(url: str, stream: BinaryIO, position: int) -> None:
-    """tarfile takes a bad header, or none, for the end: look whether the end mark is there, and last."""
-    try:
+    def _check_end(self, stream: BinaryIO, position: int) -> None:
+        """tarfile takes a bad header, or none, for the end: look whether the end mark is there, and last."""
+        url = self.url
         stream.seek(position)
         block = stream.read(tarfile.BLOCKSIZE)
+        if not block:
+            self.notes.append(
+                f"{url} has no end mark: what was written was read, but it may have been cut short at byte "
+                f"{position}; compare its size with the original's"
+            )
+            return
         if len(block) < tarfile.BLOCKSIZE:
-            raise UserError(f"{url} has no end mark at byte {position}, so it was cut short; copy it again")
+            raise UserError(f"{url} ends within a header at byte {position}: cut short; copy it again")
         if any(block):
             raise UserError(f"{url} is damaged at byte {position}: no tar header is there; copy it again")
         position += tarfile.BLOCKSIZE
@@ -113,5 +120,47 @@ def _check_end(url: str, stream: BinaryIO, position: int) -> None:
                     "split it, or unpack and repack it"
                 )
             position += len(chunk)
-    except OSError as error:
-        raise UserError(f"{url} is damaged after byte {position} ({error}); copy it again") from error
+
+
+class _Bounded(io.RawIOBase):
+    """What tarfile may read while it lists: headers, whose own words on their length are not believed."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.seek = stream.seek
+        self.tell = stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MOST_HEADER:
+            raise tarfile.ReadError(f"a header says that it is {size} bytes long")
+        return self._stream.read(size)
+
+
+def _member(name: str, info: tarfile.TarInfo | None) -> Member:
+    """A file called `name` with the payload of `info`; with none where that is not there in one piece."""
+    # "./a" and "a//b" are ways of writing "a" and "a/b"
+    path = printable(str(PurePosixPath(name)))
+    if info is None or info.issparse():
+        return Member(path, -1, info.size if info is not None else 0)
+    return Member(path, info.offset_data, info.size)
+
+
+def _opened(url: str, stream: BinaryIO) -> tarfile.TarFile:
+    try:
+        return tarfile.open(fileobj=cast(BinaryIO, _Bounded(stream)), mode="r:")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UserError(
+            f"{url} does not begin with a tar header ({error}): it is no tar, or cut short; copy it again"
+        ) from error
+
+
+def _until_none(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    following: Callable[[], tarfile.TarInfo | None] = archive.next
+    seen: list[tarfile.TarInfo] = vars(archive)["members"]
+    before = -1
+    while (info := following()) is not None:
+        seen.clear()  # tarfile keeps every header it has met: gigabytes for millions of members
+        if archive.offset <= before or info.size < 0:
+            raise tarfile.ReadError(f"the header before byte {archive.offset} leads backwards")
+        before = archive.offset
+        yield info

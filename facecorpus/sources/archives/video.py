@@ -69,12 +69,12 @@ class VideoContainer(Container):
                 capture.release()
         return self._packets
 
-    def members(self) -> Iterator[Member]:
+    def _list(self) -> Iterator[Member]:
         """As many frames as the file has; how large one is, is not known before it is decoded."""
         for number in range(1, self.packets.frames + 1):
             yield Member(frame_name(self.url, number), -1, 0)
 
-    def read(self, member: Member) -> bytes:
+    def _read(self, member: Member) -> bytes:
         """The frame as a PPM, 3 bytes a pixel.
 
         Raises:
