@@ -14,17 +14,11 @@ _STEPS: Mapping[str, frozenset[str]] = {
         {
             Reason.EMPTY,
             Reason.CORRUPT,
-<<<<<<< HEAD
             Reason.UNSUPPORTED,
             Reason.UNREADABLE,
             Reason.MISSING_FRAME,
             Reason.NOT_AN_IMAGE,
-=======
-            Reason.UNREADABLE,
-            Reason.MISSING_FRAME,
-            Reason.NOT_AN_IMAGE,
             Reason.BAD_NAME,
->>>>>>> 4a693a7 (Let a bad member of an archive cost that member alone; read hostile archives in bounded time and memory)
         }
     ),
     "right shape": frozenset({Reason.TOO_MANY_PIXELS, Reason.TOO_SMALL, Reason.ASPECT_RATIO}),
