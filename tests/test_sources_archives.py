@@ -333,10 +333,9 @@ def test_archives_that_are_not_opened_are_named_with_what_to_type(tmp_path: Path
     )
     with pytest.raises(UserError, match=message):
         listed(folder)
-    for n in range(20):
-        (folder / f"{n}.jpg").write_bytes(b"data")
+    (folder / "a.jpg").write_bytes(b"data")
     opened = source(folder)
-    assert len(list(opened.inventory())) == 23
+    assert len(list(opened.inventory())) == 4
     assert len(opened.notes) == 1
     assert opened.notes[0].startswith(f"{folder} holds 2 archives")
     with pytest.raises(UserError, match=r"x\.zip holds train\.rec: archives in an archive are not read;"):

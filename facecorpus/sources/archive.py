@@ -8,6 +8,7 @@ from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.record import Record
 from facecorpus.sources.base import Member, Part, Source, is_archive_name
+from facecorpus.sources.recordings import claims_picture
 
 
 class Archive(Source):
@@ -25,12 +26,12 @@ class Archive(Source):
 
     def load_annotations(self) -> None:
         """Nothing is listed yet."""
-        self._inputs, self._within = 0, list[str]()
+        self._pictures, self._within = 0, list[str]()
 
     def annotate(self, record: Record, member: Member) -> None:
         """Take over the label."""
         record.identity = member.label
-        self._inputs += 1
+        self._pictures += member.label is not None or claims_picture(member.path)
         if is_archive_name(member.path):
             self._within.append(member.path)
 
@@ -46,6 +47,6 @@ class Archive(Source):
         said = (
             f"{self.location} holds {self._within[0]}{more}: archives in an archive are not read; unpack it"
         )
-        if self._inputs <= 4 * len(self._within):
+        if not self._pictures:
             raise UserError(f"{said} and name those, or the folder")
         self.notes.append(said)

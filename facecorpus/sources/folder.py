@@ -9,6 +9,7 @@ from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.record import Record
 from facecorpus.sources.base import Member, Part, Source, is_archive_name
+from facecorpus.sources.recordings import claims_picture
 
 
 class Folder(Source):
@@ -22,11 +23,11 @@ class Folder(Source):
 
     def load_annotations(self) -> None:
         """Nothing is listed yet."""
-        self._inputs, self._archives = 0, list[str]()
+        self._pictures, self._archives = 0, list[str]()
 
     def annotate(self, record: Record, member: Member) -> None:
-        """Count what is there."""
-        self._inputs += 1
+        """Count what is there, by name."""
+        self._pictures += claims_picture(member.path)
         if is_archive_name(member.path):
             self._archives.append(member.path)
 
@@ -44,7 +45,7 @@ class Folder(Source):
         what = f"{count} {'archive' if count == 1 else 'archives'}, which {self.adapter} does not open"
         said = f"{self.location} holds {what}: name them, --sources {specs}{more}"
         # img2dataset leaves a Parquet and a JSON file beside each tar, InsightFace an index and a list.
-        if self._inputs <= 4 * count:
+        if not self._pictures:
             raise UserError(said)
         self.notes.append(said)
 
