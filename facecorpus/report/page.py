@@ -38,9 +38,25 @@ def write_report(corpus: Corpus, to: str | None) -> str:
         UserError: the corpus has no selection yet.
     """
     where = to or storage.join(corpus.out, PAGE)
+    if to and storage.exists(to):
+        _refuse_others(to)
     text = render(corpus)
     storage.publish(where, lambda file: (file.write(text.encode()), None)[1])
     return where
+
+
+def _refuse_others(url: str) -> None:
+    """Refuse to replace what is no page of ours.
+
+    Raises:
+        UserError: it is not.
+    """
+    head = b""
+    if not storage.is_dir(url):
+        with storage.open_read(url) as file:
+            head = file.read(1000)
+    if b'name="generator" content="facecorpus"' not in head:
+        raise UserError(f"--to {url} exists and is no report of facecorpus; give another name")
 
 
 def render(corpus: Corpus) -> str:

@@ -109,12 +109,36 @@ def _exchange(first: Path, second: Path) -> bool:
     return function(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0
 
 
-def remove_tree(path: Path) -> None:
-    """Removes a directory; killed half-way, it leaves nothing under the directory's name."""
-    away = path.with_name(f".{path.name.lstrip('.')}.gone-{os.getpid()}")
-    if path.name != away.name:
-        path.rename(away)
-    shutil.rmtree(away)
+def remove_files(folder: Path, names: re.Pattern[str]) -> None:
+    """Removes from a directory the files with such names, and the directory where that leaves it empty.
+
+    Killed half-way, it leaves nothing under the directory's name; where there is anything else, that
+    stays in its place.
+    """
+    own, others = _divided(folder, names)
+    if others:
+        for path in own:
+            path.unlink(missing_ok=True)
+        return
+    away = folder.with_name(f".{folder.name.lstrip('.')}.gone-{os.getpid()}")
+    if folder.name != away.name:
+        folder.rename(away)
+    for path in own:
+        (away / path.name).unlink(missing_ok=True)
+    away.rmdir()
+
+
+def move_others(folder: Path, target: Path, names: re.Pattern[str]) -> None:
+    """Moves what has other names from a directory into another."""
+    for path in _divided(folder, names)[1]:
+        path.rename(target / path.name)
+
+
+def _divided(folder: Path, names: re.Pattern[str]) -> tuple[list[Path], list[Path]]:
+    """The files of a directory with such names, and everything else in it."""
+    found = sorted(folder.iterdir())
+    own = [path for path in found if names.fullmatch(path.name) and not path.is_dir()]
+    return own, [path for path in found if path not in own]
 
 
 def error_number(error: BaseException) -> int | None:

@@ -16,6 +16,12 @@ FORMAT = 1
 STEP_NAME = re.compile(r"step-(\d{8,})")
 """What a checkpoint's directory is called."""
 
+FILE_NAME = re.compile(
+    r"(config|manifest|optimizer|progress|versions|rank-\d{5,})\.json|"
+    r"(model|optimizer|progress|rank-\d{5,})\.safetensors"
+)
+"""What a checkpoint's files are called; anything else in its directory is the user's."""
+
 
 def step_name(step: int) -> str:
     """Name of the directory of that step's checkpoint."""

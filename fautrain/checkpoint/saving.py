@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from fautrain.checkpoint.disk import explained, put_in_place, sync
-from fautrain.checkpoint.manifest import NAME, step_name, write_manifest
+from fautrain.checkpoint.disk import explained, move_others, put_in_place, sync
+from fautrain.checkpoint.manifest import FILE_NAME, NAME, step_name, write_manifest
 from fautrain.checkpoint.rng import rng_state
 from fautrain.checkpoint.shelf import FOLDER, clear_leftovers, prune
 from fautrain.checkpoint.state import State, rank_file, write_nested, write_shared
@@ -119,6 +119,8 @@ def _publish(aside: Path, target: Path, step: int, world: int) -> None:
     write_manifest(aside, step, world)
     sync(aside)
     put_in_place(aside, target)
+    if aside.is_dir():  # the one of the same step that was there before
+        move_others(aside, target, FILE_NAME)
 
 
 def _prune(run_dir: Path, step: int, keep: int) -> None:

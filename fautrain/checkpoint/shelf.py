@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import logging
-import shutil
+import re
 from pathlib import Path
 
-from fautrain.checkpoint.disk import remove_tree, replace_json
-from fautrain.checkpoint.manifest import STEP_NAME, looks_whole, step_name, verify
+from fautrain.checkpoint.disk import remove_files, replace_json
+from fautrain.checkpoint.manifest import FILE_NAME, STEP_NAME, looks_whole, step_name, verify
 from fautrain.errors import UserError
 
 FOLDER = "checkpoints"
 """Where a run keeps them."""
 PINS = "pins.json"
+
+_LEFTOVER = re.compile(r"\.(abandoned-)?step-\d{8,}\.(part|gone)-\d+(-old)?")
 
 _log = logging.getLogger("fautrain")
 
@@ -21,8 +25,13 @@ _log = logging.getLogger("fautrain")
 def steps(run_dir: str | Path) -> list[int]:
     """Steps of the checkpoints that a run has, whole or not, oldest first."""
     folder = Path(run_dir) / FOLDER
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    names = [path.name for path in folder.iterdir() if _holds_any(path)] if folder.is_dir() else []
     return sorted(int(found[1]) for name in names if (found := STEP_NAME.fullmatch(name)))
+
+
+def _holds_any(folder: Path) -> bool:
+    """Whether a directory holds a file of a checkpoint; one that was removed may hold the user's."""
+    return folder.is_dir() and any(FILE_NAME.fullmatch(path.name) for path in folder.iterdir())
 
 
 def step_of(path: str | Path) -> int | None:
@@ -83,7 +92,7 @@ def prune(run_dir: Path, step: int, keep: int) -> list[int]:
     for other in removed:
         if other not in whole:
             _log.warning("the checkpoint %s is not whole and is removed", folder / step_name(other))
-        remove_tree(folder / step_name(other))
+        remove_files(folder / step_name(other), FILE_NAME)
     return removed
 
 
@@ -97,14 +106,18 @@ def set_aside_after(run_dir: str | Path, step: int) -> list[Path]:
         if other > step:
             path = Path(run_dir) / FOLDER / step_name(other)
             target = path.with_name(f"abandoned-{path.name}")
-            if target.exists():
-                remove_tree(target)
+            if target.is_dir():
+                remove_files(target, FILE_NAME)
+            numbers = itertools.count(2)
+            while target.exists():  # it holds something of the user's
+                target = path.with_name(f"abandoned-{path.name}-{next(numbers)}")
             moved.append(path.rename(target))
     return moved
 
 
 def clear_leftovers(run_dir: Path) -> None:
     """Removes what a killed writer left; only the process that writes this run's checkpoints may call it."""
-    for pattern in (".step-*.part-*", ".*.gone-*"):
-        for path in (run_dir / FOLDER).glob(pattern):
-            shutil.rmtree(path, ignore_errors=True)
+    for path in (run_dir / FOLDER).glob(".*"):
+        if _LEFTOVER.fullmatch(path.name) and path.is_dir():
+            with contextlib.suppress(OSError):
+                remove_files(path, FILE_NAME)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -21,6 +22,8 @@ from fautrain.errors import UserError
 
 ATTEMPTS = 3
 """Tries to fetch a shard, 1 and 2 seconds apart, before the run stops."""
+_COPY = re.compile(r"[0-9a-f]{16}-.+\.tar")
+"""What a copy is called; see `ShardCache.place`."""
 
 
 @final
@@ -109,6 +112,8 @@ class ShardCache:
     def _evict(self, coming: int) -> None:
         held: list[tuple[float, int, Path]] = []
         for path in self.folder.glob("*.tar"):
+            if not _COPY.fullmatch(path.name) or not path.with_suffix(".lock").exists():
+                continue  # somebody else's
             try:
                 stat = path.stat()
             except FileNotFoundError:

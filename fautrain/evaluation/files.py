@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fautrain.errors import UserError
+
+
+def refuse_others(folder: Path, names: Sequence[str], ours: Callable[[set[str]], bool]) -> None:
+    """Refuses to write where files of the same names are somebody else's.
+
+    Args:
+        folder: where they shall be.
+        names: what is to be written, the first a JSON object.
+        ours: whether its keys are those of an earlier result, so that the other files are of it too.
+
+    Raises:
+        UserError: there is such a file.
+    """
+    there = [name for name in names if (folder / name).exists()]
+    if not there:
+        return
+    try:
+        found = json.loads((folder / names[0]).read_text("utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not ours(set(found)):
+        raise UserError(
+            f"{folder / there[0]} would be replaced, and fautrain did not write it; give another --out"
+        )
 
 
 def publish(path: Path, write: Callable[[Path], object]) -> None:

@@ -111,6 +111,30 @@ def prediction_files(run_dir: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def forget_predictions(run_dir: Path) -> None:
+    """Removes the predictions of all epochs of a run, and the folder where that leaves it empty.
+
+    Raises:
+        UserError: a file with such a name is none of ours, so that it would be replaced later.
+    """
+    folder = run_dir / FOLDER
+    found = [path for path in folder.glob("epoch-*.parquet") if _NAME.fullmatch(path.name)]
+    for path in found:
+        try:
+            ours = _METADATA in (pq.read_schema(path).metadata or {})
+        except (pa.ArrowException, OSError):
+            ours = False
+        if not ours:
+            raise UserError(
+                f"{path} is in the way: it is damaged, or not of fautrain; move it elsewhere and run the same "
+                "command again"
+            )
+    for path in found:
+        path.unlink()
+    if found and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def write_predictions(run_dir: Path, predictions: Predictions) -> Path:
     """Writes the predictions of an epoch into the run's folder, replacing earlier ones; returns the file.
 

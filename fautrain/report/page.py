@@ -41,6 +41,8 @@ def write_report(run_dir: Path, to: Path | None = None) -> Path:
     path = run_dir / "report.html" if to is None else to
     if path.is_dir():
         raise UserError(f"--to {path} is a folder; give the name of an HTML file")
+    if path.exists() and b'name="generator" content="fautrain"' not in path.read_bytes()[:1000]:
+        raise UserError(f"{path} exists and is no report of fautrain; give another --to")
     html = render(run)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from fautrain.data.folds import refuse_shared_subjects, split
 from fautrain.data.origin import is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import TEST, Header, Predictions, evaluate_fold, write_predictions
-from fautrain.evaluation.predictions import FOLDER
-from fautrain.runs.finetune import open_labels, write_tables
+from fautrain.evaluation.predictions import forget_predictions
+from fautrain.runs.finetune import open_labels, refuse_other_tables, write_tables
 from fautrain.runs.folder import CONFIG
 from fautrain.runs.trained import checkpoints, load_trained, probabilities
 
@@ -52,6 +51,7 @@ def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> None:
         )
     if (out / CONFIG).exists():
         raise UserError(f"--out {out} holds a run, whose predictions would be lost; choose another folder")
+    refuse_other_tables(out)
     config, data = trained.config, trained.config.data
     labels = open_labels(replace(config, data=replace(data, shards=shards, aus=shared)), bench, 0, 1)
     chosen = np.arange(len(labels), dtype=np.int64)
@@ -69,7 +69,7 @@ def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> None:
         trained_on=trained.benchmark.name,
         drawn=is_drawn(labels.corpus),
     )
-    shutil.rmtree(out / FOLDER, ignore_errors=True)  # another checkpoint's, from an earlier call
+    forget_predictions(out)  # another checkpoint's, from an earlier call
     write_predictions(
         out,
         Predictions(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +20,10 @@ from fautrain.data.origin import is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
 from fautrain.evaluation.aggregate import aggregate
+from fautrain.evaluation.files import refuse_others
 from fautrain.evaluation.markdown import markdown
 from fautrain.evaluation.page import write_page
-from fautrain.evaluation.predictions import FOLDER
+from fautrain.evaluation.predictions import forget_predictions
 from fautrain.evaluation.result import FoldResult, read_fold, write_result
 from fautrain.runs.folder import choose, refuse_changes
 from fautrain.runs.predictions import Predictions
@@ -70,6 +70,7 @@ def finetune(
     # All of them first: a mistake must not wait for a night.
     splits = [_split(run, labels) for run in runs]
     if accelerator.is_main_process:
+        refuse_other_tables(out)
         for run in runs:
             _check_folder(run, fold_folder(out, run.seed, run.data.fold), resume)
     with stop_signals():  # a signal at the end of one fold must not be forgotten in the next
@@ -80,6 +81,11 @@ def finetune(
         write_tables(out, bench, [read_fold(fold_folder(out, r.seed, r.data.fold) / DONE) for r in runs])
         print(f"{(out / TABLE).read_text('utf-8')}\nreport: {out / PAGE}", flush=True)
     accelerator.end_training()
+
+
+def refuse_other_tables(out: Path) -> None:
+    """Raises a UserError where the tables would replace files that `write_tables` did not write."""
+    refuse_others(out, (RESULT, TABLE, PAGE), lambda keys: keys >= {"runs", "notes"})
 
 
 def write_tables(out: Path, bench: Benchmark, folds: Sequence[FoldResult]) -> None:
@@ -136,7 +142,7 @@ def _fold(
             checkpoint.refuse_other_samples(steps, checkpoint.extra_of(found), samples)
             return
     if found is None and accelerator.is_main_process:
-        shutil.rmtree(run_dir / FOLDER, ignore_errors=True)  # what a run left that never had a checkpoint
+        forget_predictions(run_dir)  # what a run left that never had a checkpoint
     rank, world = accelerator.process_index, accelerator.num_processes
     torch.manual_seed(config.seed + rank)  # drop path and the erasing noise; a checkpoint keeps the state
     task = ActionUnitTask(config, labels, parts)

@@ -13,6 +13,7 @@ from fautrain.config import AnyConfig, to_plain
 from fautrain.errors import UserError
 
 CONFIG = "config.json"
+_WRITTEN = ("log.jsonl", "checkpoints", "predictions", "weights", "final", "fold.json")
 SAFE_TO_CHANGE = (
     "train.max_steps",
     "train.keep",
@@ -78,8 +79,10 @@ def settle(config: AnyConfig, run_dir: Path, found: Path | None) -> None:
     """Keep the resolved configuration, refusing to go on with one that gives other numbers.
 
     Raises:
-        UserError: `found` was made with other settings, or the folder cannot be written.
+        UserError: `found` was made with other settings, the folder holds files that are somebody else's under
+            the names of a run's, or cannot be written.
     """
+    _refuse_others(run_dir)
     if found is not None:
         refuse_changes(config, run_dir)
     try:
@@ -91,6 +94,31 @@ def settle(config: AnyConfig, run_dir: Path, found: Path | None) -> None:
         raise UserError(
             f"{run_dir} cannot be written ({error.strerror or error}); choose another --out"
         ) from error
+
+
+def _refuse_others(run_dir: Path) -> None:
+    """Refuse to write a run over files of other things; what has other names may lie beside it.
+
+    Raises:
+        UserError: there is such a file.
+    """
+    path = run_dir / CONFIG
+    if path.exists():
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            found = None
+        if not isinstance(found, dict) or not found.keys() >= {"data", "model", "optim", "train"}:
+            raise UserError(
+                f"{path} is not the configuration of a run, or is damaged; choose another --out, or move it"
+            )
+        return
+    there = next((name for name in _WRITTEN if (run_dir / name).exists()), None)
+    if there:
+        raise UserError(
+            f"{run_dir} holds {there} without the {CONFIG} of a run, so fautrain did not write it; choose "
+            "another --out"
+        )
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:

@@ -14,6 +14,7 @@ from fautrain.config import FinetuneConfig
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
+from fautrain.evaluation.files import refuse_others
 from fautrain.plain import to_plain
 from fautrain.probe import (
     ProbeResult,
@@ -35,6 +36,16 @@ FRAMES_PER_SUBJECT = 200
 """Frames of a subject, drawn at random, of which features are computed: twice what the probe takes, so that
 its division by videos has a choice."""
 
+FILES = (
+    "probe.json",
+    "probe.md",
+    "tsne.png",
+    "tsne-aus.png",
+    "identity-over-epochs.png",
+    "f1-over-epochs.png",
+)
+"""What a probe writes."""
+
 
 def probe_run(where: Path, shards: str, out: Path, *, every_epoch: bool, seed: int) -> str:
     """Probe the newest checkpoint, or with `every_epoch` all that were kept; returns the report as Markdown.
@@ -53,6 +64,7 @@ def probe_run(where: Path, shards: str, out: Path, *, every_epoch: bool, seed: i
         raise UserError(
             f"{where} has kept one checkpoint; to probe every epoch, train with --set train.keep=1000"
         )
+    refuse_others(out, FILES, lambda epochs: all(map(str.isdigit, epochs)))
     newest = load_trained(folders[-1])
     config = _with_shards(newest, shards) if shards else newest.config
     labels = open_labels(config, newest.benchmark, 0, 1)
