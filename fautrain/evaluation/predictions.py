@@ -126,8 +126,8 @@ def forget_predictions(run_dir: Path) -> None:
             ours = False
         if not ours:
             raise UserError(
-                f"{path} is in the way: it is damaged, or not of fautrain; move it elsewhere and run the same "
-                "command again"
+                f"{path} is in the way: it is damaged, or not of fautrain; move it elsewhere and run the "
+                "same command again"
             )
     for path in found:
         path.unlink()
