@@ -122,20 +122,19 @@ def evaluate(
     ] = None,
     shards: Annotated[str, typer.Option("--shards", help="Its shards; default build/DATASET.")] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the result; default RUN/on-DATASET.")
+        Path | None,
+        typer.Option("--out", help="Folder for the result; default on-DATASET in the run's folder."),
     ] = None,
 ) -> None:
     """Write a run's tables again from its predictions, or test a model on a data set that is new to it."""
     from fautrain.runs.evaluate import evaluate, evaluate_across
+    from fautrain.runs.trained import beside
 
-    folder = run
     if dataset is None:
-        evaluate(run)
+        typer.echo(evaluate(run))
     else:
-        folder = out or run / f"on-{Path(dataset).stem}"
-        evaluate_across(run, dataset, shards, folder)
-    typer.echo((folder / "table.md").read_text("utf-8"))
-    typer.echo(f"report: {folder / 'report.html'}")
+        folder = out or beside(run, f"on-{Path(dataset).stem}")
+        typer.echo(evaluate_across(run, dataset, shards, folder))
 
 
 @app.command()
@@ -143,7 +142,7 @@ def probe(
     run: Annotated[Path, typer.Option("--checkpoint", help="The run of one fold, or a checkpoint of it.")],
     shards: Annotated[str, typer.Option("--shards", help="Default: those it was trained on.")] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the result; default RUN/probe.")
+        Path | None, typer.Option("--out", help="Folder for the result; default probe in the run's folder.")
     ] = None,
     every_epoch: Annotated[
         bool, typer.Option("--every-epoch", help="Probe all kept checkpoints and draw the course.")
@@ -152,8 +151,9 @@ def probe(
 ) -> None:
     """Tell how much of who is shown can be read from a trained model's features."""
     from fautrain.runs.probing import probe_run
+    from fautrain.runs.trained import beside
 
-    folder = out or run / "probe"
+    folder = out or beside(run, "probe")
     typer.echo(probe_run(run, shards, folder, every_epoch=every_epoch, seed=seed))
     typer.echo(f"pictures: {folder}")
 

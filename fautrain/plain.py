@@ -1,17 +1,20 @@
 """Typed configurations as plain data: dataclasses to JSON and back, and single values set by name.
 
 Works on frozen dataclasses of str, bool, int, float, Literal, optional and tuple fields and of further such
-dataclasses. Every value is checked against its annotation; an unknown name is refused with the nearest known
-one. Text is read as the type that the annotation asks for, so `--set train.compile=false` is not a string.
+dataclasses; a field of type Any is taken as it is. Every value is checked against its annotation; an unknown
+name is refused with the nearest known one. Text is read as the type that the annotation asks for, so that
+`--set train.compile=false` is not a string.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from fautrain.errors import UserError
@@ -24,6 +27,27 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = sorted(names)
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object in a file of ours.
+
+    Args:
+        remedy: what to do where there is none, as the end of the sentence.
+
+    Raises:
+        UserError: the file cannot be read, or holds no JSON object.
+    """
+    try:
+        found: Any = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if isinstance(error, ValueError) else "it is nested without end"
+        raise UserError(f"{path} is damaged ({reason}); {remedy}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged (it is no JSON object); {remedy}")
+    return typing.cast(dict[str, Any], found)
 
 
 def to_plain(config: Any) -> dict[str, Any]:
@@ -113,6 +137,8 @@ def _required(item: dataclasses.Field[Any]) -> bool:
 def _convert(hint: Any, value: Any, path: str) -> Any:
     """`value`, as read from JSON or typed as text, as the annotated type `hint`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, path)
     if origin in (types.UnionType, typing.Union):

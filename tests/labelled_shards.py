@@ -43,6 +43,9 @@ SMALL = (
 )
 """What the tests rely on, whatever the recipe says."""
 
+CROPS = {"recipe": {"align": "none", "size_px": PX}, "drawn": ["disfa"]}
+"""What the table says of the pictures."""
+
 Row = dict[str, Any]
 
 
@@ -139,7 +142,8 @@ def write_labelled(
                 "last_key": rows[-1]["key"],
             }
         )
-    pq.write_table(pa.Table.from_pylist(table, schema.SHARDS), out / "shards.parquet")
+    described = schema.SHARDS.with_metadata({schema.CROPS: json.dumps(CROPS)})
+    pq.write_table(pa.Table.from_pylist(table, described), out / "shards.parquet")
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +13,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from labelled_shards import PX, files_of, one_cpu, small, write_labelled
+from labelled_shards import CROPS, PX, files_of, one_cpu, small, write_labelled
+from safetensors.torch import load_file, save_file
 
 from fautrain import checkpoint
 from fautrain.data import Corpus, normalise
 from fautrain.data.benchmark import benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
-from fautrain.evaluation import prediction_files, read_predictions, read_result
+from fautrain.evaluation import prediction_files, read_fold, read_predictions, read_result
 from fautrain.runs.evaluate import evaluate, evaluate_across
+from fautrain.runs.final import load_final
 from fautrain.runs.finetune import finetune, fold_folder, open_labels
+from fautrain.runs.kept import forget_weights, is_best, keep_weights, weights_path
 from fautrain.runs.probing import probe_run, sample_frames
-from fautrain.runs.trained import Trained, checkpoints, features, load_trained, probabilities
+from fautrain.runs.trained import Trained, beside, checkpoints, features, load_trained, probabilities
 
 __all__ = ["one_cpu"]  # a fixture, used by name
 
@@ -111,6 +115,119 @@ def test_features_and_probabilities_keep_the_order_asked_for(disfa: Path, fold: 
     with torch.no_grad():
         again = trained.model.head(torch.from_numpy(straight)).sigmoid()
     np.testing.assert_allclose(again.numpy(), chances, rtol=0, atol=1e-5)
+
+
+# -- the final model ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def short(disfa: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fold of four epochs that keeps one checkpoint, with an identity head. Read only."""
+    out = tmp_path_factory.mktemp("runs") / "short"
+    settings = ("train.epochs=4", "optim.lr=1e-2", "train.keep=1", "identity.strength=0.5")
+    assert finetune(small("disfa", disfa, *settings), out, folds=(2,), seeds=(3,), resume="auto")
+    return fold_folder(out, 3, 2)
+
+
+def test_the_weights_of_reported_epochs_outlive_their_checkpoints(short: Path) -> None:
+    result = read_fold(short / "fold.json")
+    assert result.selected and len(checkpoints(short)) == 1
+    reported = {result.selected.epoch, result.published.epoch}
+    kept = {int(path.stem.removeprefix("epoch-")) for path in (short / "weights").glob("*.safetensors")}
+    assert reported <= kept
+    assert not any(name.startswith("ID_head") for name in load_file(weights_path(short, min(kept))))
+
+
+def test_a_final_model_needs_no_other_file_and_predicts_what_the_run_did(
+    disfa: Path, short: Path, tmp_path: Path
+) -> None:
+    result = read_fold(short / "fold.json")
+    assert result.selected
+    shutil.copytree(short / "final", tmp_path / "final")
+    model, card = load_final(tmp_path / "final")
+    assert {path.name for path in (tmp_path / "final").iterdir()} == {"model.safetensors", "model.json"}
+    assert card.outputs == tuple(f"AU{au}" for au in benchmark("disfa").aus) and not model.training
+    assert (card.chosen, card.epoch) == ("selected", result.selected.epoch)
+    assert card.threshold == result.selected.threshold and card.drawn and card.crops == CROPS
+    assert card.benchmark == benchmark("disfa") and card.config.seed == 3 and card.versions["torch"]
+    assert (card.image_px, card.mean, card.precision) == (PX, card.config.data.mean, "fp32")
+    assert card.last.epoch == 4 and len(card.train_subjects) == 27 - 9 - len(result.validation_subjects)
+
+    trained = load_trained(tmp_path / "final")
+    labels = open_labels(small("disfa", disfa), benchmark("disfa"), 0, 1)
+    place = {labels.corpus.key(row): n for n, row in enumerate(labels.rows.tolist())}
+    written = read_predictions(prediction_files(short)[card.epoch])
+    chosen = np.array([place[key] for key in written.key])
+    np.testing.assert_array_equal(probabilities(trained, labels, chosen), written.probability)
+
+
+def test_evaluate_and_probe_take_a_final_model_and_leave_it_as_it_is(
+    short: Path, bp4d: Path, tmp_path: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in (short / "final").iterdir()}
+    evaluate_across(short / "final", "bp4d", str(bp4d), tmp_path / "out")
+    (epoch,) = prediction_files(tmp_path / "out")
+    assert epoch == load_final(short / "final").card.epoch
+    probe_run(short / "final", "", tmp_path / "probe", every_epoch=False, seed=0)
+    assert {path.name: path.read_bytes() for path in (short / "final").iterdir()} == before
+    assert beside(short / "final", "probe") == short / "probe-final"
+    newest = checkpoints(short)[-1]
+    assert beside(newest, "on-bp4d") == short / f"on-bp4d-{newest.name}"
+    assert beside(short, "probe") == short / "probe"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        ("model.json", lambda data: data[:-40], "model.json is damaged .*copy the final model again"),
+        ("model.json", lambda data: b"[" * 100_000, "model.json is damaged"),
+        ("model.json", lambda data: b"[]", "it is no JSON object"),
+        ("model.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "of format 9"),
+        ("model.json", lambda data: data.replace(b'"threshold"', b'"treshold"', 1), "treshold is no value"),
+        ("model.safetensors", lambda data: data[:-4] + b"\1\1\1\1", "model.safetensors is altered"),
+        ("model.safetensors", lambda data: b"", "model.safetensors is altered"),
+    ],
+)
+def test_a_damaged_final_model_is_refused(
+    short: Path, tmp_path: Path, name: str, damage: Callable[[bytes], bytes], words: str
+) -> None:
+    shutil.copytree(short / "final", tmp_path / "final")
+    path = tmp_path / "final" / name
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=words) as refusal:
+        load_trained(tmp_path / "final")
+    assert "\n" not in str(refusal.value)
+
+
+def test_without_validation_subjects_the_final_model_is_of_the_last_epoch(
+    disfa: Path, tmp_path: Path
+) -> None:
+    config = small("disfa", disfa, "data.validation=0", "train.epochs=1", "identity.strength=1")
+    assert finetune(config, tmp_path, folds=(1,), seeds=(0,), resume="auto")
+    model, card = load_final(fold_folder(tmp_path, 0, 1) / "final")
+    assert (card.chosen, card.epoch, card.threshold, card.selected) == ("last", 1, 0.5, None)
+    last = load_trained(checkpoints(fold_folder(tmp_path, 0, 1))[-1]).model.state_dict()
+    assert all(torch.equal(tensor, last[name]) for name, tensor in model.state_dict().items())
+
+
+def test_kept_weights_are_those_that_may_be_reported(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    bystander = tmp_path / "weights" / "epoch-0001.safetensors"
+    save_file({"mine": torch.ones(1)}, bystander)
+    course = [(0.2, 0.5), (0.4, 0.4), (0.3, 0.3), (0.5, 0.6), (0.5, 0.6), (0.1, 0.7)]
+    kept: list[list[int]] = []
+    tensors = {"w": torch.ones(1), "ID_head.w": torch.ones(1)}
+    for epoch, (validation, test) in enumerate(course, 2):
+        scores = {"validation": validation, "test": test}
+        if is_best(tmp_path, epoch, scores):
+            keep_weights(tmp_path, epoch, scores, tensors, [epoch - 1])
+        kept.append(sorted(int(path.stem[-4:]) for path in (tmp_path / "weights").iterdir()))
+    assert load_file(bystander)["mine"] == 1
+    # Nothing is removed before a run that goes on after the epoch before would find it.
+    assert kept == [[1, 2], [1, 2, 3], [1, 2, 3], [1, 2, 3, 5], [1, 2, 3, 5], [1, 5, 7]]
+    forget_weights(tmp_path, 7)
+    forget_weights(tmp_path, 1)
+    assert {path.name[6:10] for path in (tmp_path / "weights").iterdir()} == {"0001", "0005"}
 
 
 # -- evaluate ----------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from fautrain.evaluation import (
     write_result,
 )
 from fautrain.evaluation.page import render
+from fautrain.evaluation.terminal import brief
 
 FOLDS = (("A", "B", "C"), ("D", "E"), ("F", "G", "H"))
 PEOPLE = tuple(subject for fold in FOLDS for subject in fold)
@@ -275,6 +276,35 @@ def test_drawn_faces_are_not_compared(tmp_path: Path):
     html = render(result, BENCHMARK)
     assert "drawn faces" in html and "Not comparable" in html
     assert '"diamond"' not in html
+
+
+def test_missing_subjects_are_told_wherever_the_papers_rows_are(tmp_path: Path):
+    result = aggregate([run(tmp_path, fold, absent=("C", "E") if fold == 1 else ("C",)) for fold in (1, 2)])
+    assert result.absent == ("C", "E")
+    said = "2 of the benchmark's 8 subjects (C, E) are not in the shards: the scores do not compare"
+    text, html = markdown(result, BENCHMARK), render(result, BENCHMARK)
+    assert f"**{said}" in text and "None of our rows is comparable" in text
+    heading = text.index("**Not comparable, as 2 of the 8 subjects are missing above")
+    assert text.index("| Every AU called present") < heading < text.index("| FMAE-IAT")
+    assert said.replace("'", "&#39;") in html and '"diamond"' not in html
+    assert f"warning: {said}" in brief(result, BENCHMARK) and "FMAE-IAT" not in brief(result, BENCHMARK)
+    write_result(result, tmp_path / "result.json")
+    assert read_result(tmp_path / "result.json") == result
+    data = json.loads((tmp_path / "result.json").read_text())
+    del data["absent"]  # as earlier versions wrote it
+    (tmp_path / "result.json").write_text(json.dumps(data))
+    assert read_result(tmp_path / "result.json").absent == ()
+
+
+def test_a_terminal_shows_the_numbers_in_80_characters(tmp_path: Path):
+    result = aggregate([run(tmp_path, fold) for fold in (1, 2, 3)])
+    text = brief(result, BENCHMARK)
+    lines = text.splitlines()
+    assert max(map(len, lines)) < 80 and len(lines) < 10 and "warning" not in text
+    head, au1, au12, mean = lines[2:6]
+    assert head.split() == ["F1@0.5", "last", "selected", "published", "all", "present", "FMAE-IAT"]
+    assert au1.split()[-1] == "64.7" and au12.split()[-1] == "79.9" and mean.split()[-1] == "72.3"
+    assert mean.split()[1] == f"{100 * result.last.mean:.1f}" and au1.split()[0] == "AU1"
 
 
 def test_another_data_set_has_no_papers_rows(tmp_path: Path):

@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = forked.run(folder, *finetune())
     assert done.code == 0, done.err[-3000:]
     assert (
-        "# DISFA, 8 AUs, 3 folds" in done.out and "report: build/finetune/disfa-tiny/report.html" in done.out
+        "DISFA, 8 AUs, 3 folds; F1 in percent" in done.out and "report: build/finetune/disfa-tiny/report.html" in done.out
     )
     return folder
 
@@ -263,7 +263,7 @@ def test_a_benchmark_of_ones_own(place: Path, tmp_path: Path) -> None:
 
 def test_evaluate_and_probe_say_where_to_look(place: Path, tmp_path: Path) -> None:
     done = forked.run(place, "evaluate", RUN)
-    assert done.code == 0 and "# DISFA, 8 AUs" in done.out and f"report: {RUN}/report.html" in done.out
+    assert done.code == 0 and "DISFA, 8 AUs" in done.out and f"report: {RUN}/report.html" in done.out
     out = str(tmp_path / "on-bp4d")
     done = forked.run(place, "evaluate", FOLD, "--dataset", "bp4d", "--out", out)
     assert done.code == 0 and f"report: {out}/report.html" in done.out, done.err

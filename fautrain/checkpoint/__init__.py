@@ -7,14 +7,15 @@ file with its size and SHA-256.
 
 from __future__ import annotations
 
-from fautrain.checkpoint.manifest import verify
+from fautrain.checkpoint.manifest import step_name, verify
 from fautrain.checkpoint.overview import inspect
 from fautrain.checkpoint.rng import restore_rng, rng_state
 from fautrain.checkpoint.saving import save
-from fautrain.checkpoint.shelf import latest, pin, pins, set_aside_after, step_of, steps
+from fautrain.checkpoint.shelf import FOLDER, latest, pin, pins, set_aside_after, step_of, steps
 from fautrain.checkpoint.state import State, extra_of, load, refuse_other_samples
 
 __all__ = [
+    "FOLDER",
     "State",
     "extra_of",
     "inspect",
@@ -27,6 +28,7 @@ __all__ = [
     "rng_state",
     "save",
     "set_aside_after",
+    "step_name",
     "step_of",
     "steps",
     "verify",

@@ -52,7 +52,9 @@ def replace_json(path: Path, data: Any) -> None:
     sync(path.parent)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Writes dense CPU tensors as safetensors and forces them to disk. Tensors may share memory."""
     own: dict[str, Tensor] = {}
     seen: set[int] = set()
@@ -62,7 +64,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         own[name] = tensor.clone() if shared else tensor
     path.touch()
     mode = path.stat().st_mode
-    save_file(own, path)
+    save_file(own, path, dict(metadata) if metadata else None)
     # Newer safetensors leave a file that its owner alone can read; a group shares its checkpoints.
     path.chmod(mode)
     sync(path)

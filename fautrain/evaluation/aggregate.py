@@ -75,6 +75,7 @@ def aggregate(folds: Iterable[FoldResult], resamples: int = 2000) -> Result:
         resamples=resamples,
         runs=tuple(runs),
         notes=tuple(dict.fromkeys(notes)),
+        absent=tuple(sorted({subject for run in runs for subject in run.absent})),
     )
 
 

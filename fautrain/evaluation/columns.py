@@ -93,6 +93,8 @@ class FoldResult:
     curves: Curves
     notes: tuple[str, ...]
     """Sentences on what limits these numbers."""
+    absent: tuple[str, ...] = ()
+    """Subjects of the benchmark of whom the shards hold no frame."""
 
 
 def evaluate_fold(run_dir: Path) -> FoldResult:
@@ -171,6 +173,7 @@ def _fold(first: Predictions, last_epoch: int, columns: dict[str, Column], curve
         published=columns["published"],
         curves=curves,
         notes=tuple(notes),
+        absent=header.absent,
     )
 
 

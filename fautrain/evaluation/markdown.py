@@ -19,7 +19,7 @@ def markdown(result: Result, benchmark: Benchmark) -> str:
         benchmark: the one that is tested on.
     """
     first, *others = tables(result, benchmark)
-    warning = words.warning(result)
+    warning = words.warning(result, benchmark)
     explained = [f"- **{name}**: {text}." for name, text in words.rows(result)]
     parts = [
         f"# {words.title(result, benchmark)}",

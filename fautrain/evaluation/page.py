@@ -57,7 +57,7 @@ def render(result: Result, benchmark: Benchmark) -> str:
             result=result,
             title=words.title(result, benchmark),
             over=coverage(result),
-            warning=words.warning(result),
+            warning=words.warning(result, benchmark),
             lead=words.lead(result),
             seeds=words.seeds(result),
             comparison=words.comparison(result, benchmark),

@@ -63,6 +63,8 @@ class Header:
     """Name of the benchmark that was trained on, where it is another one."""
     drawn: bool = False
     """Whether the faces are drawn ones, so that no number can be held against a paper's."""
+    absent: tuple[str, ...] = ()
+    """Subjects of the benchmark of whom the shards hold no frame: neither trained on nor tested."""
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ class Result:
     """Every run, by seed and fold, those left out of the means included."""
     notes: tuple[str, ...]
     """Sentences on what limits these numbers."""
+    absent: tuple[str, ...] = ()
+    """Subjects of the benchmark of whom some run's shards held no frame."""
 
 
 Kind = TypeVar("Kind", Result, FoldResult)

@@ -60,6 +60,9 @@ def main_table(result: Result, benchmark: Benchmark) -> Table:
     papers = published(result, benchmark)
     if papers and result.drawn:
         rows.append(Row(("Not comparable, as the faces above are drawn and these recorded:",), "heading"))
+    elif papers and result.absent:
+        count = f"{len(result.absent)} of the {len(benchmark.subjects)} subjects"
+        rows.append(Row((f"Not comparable, as {count} are missing above and none below:",), "heading"))
     for system in papers:
         values = [f1 for _, f1 in _shared(result, benchmark, system)]
         whole = set(result.aus) == set(benchmark.aus)
@@ -83,8 +86,13 @@ def published(result: Result, benchmark: Benchmark) -> tuple[Published, ...]:
 
 def reference(result: Result, benchmark: Benchmark, system: str = "FMAE-IAT") -> dict[int, float]:
     """F1 in percent by AU of one published system; empty where it is not comparable."""
-    rows = [row for row in published(result, benchmark) if row.system == system and not result.drawn]
+    rows = [row for row in published(result, benchmark) if row.system == system and comparable(result)]
     return {au: f1 for row in rows for au, f1 in _shared(result, benchmark, row) if f1 is not None}
+
+
+def comparable(result: Result) -> bool:
+    """Whether our published column may stand beside the papers' rows."""
+    return not (result.drawn or result.absent)
 
 
 def percent(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fautrain.evaluation.result import Result, coverage
@@ -44,12 +45,25 @@ def title(result: Result, benchmark: Benchmark) -> str:
     return benchmark.title
 
 
-def warning(result: Result) -> str:
-    """Why no number here may stand beside a paper's; empty where the faces are real ones."""
-    if not result.drawn:
-        return ""
-    rows = "" if result.trained_on else ", though rows of papers on real recordings are listed"
-    return f"The faces are drawn by a program: nothing here can be compared with a paper's numbers{rows}."
+def warning(result: Result, benchmark: Benchmark) -> str:
+    """Why no number here may stand beside a paper's; empty where the faces are real ones and all there."""
+    parts: list[str] = []
+    if result.drawn:
+        rows = "" if result.trained_on else ", though rows of papers on real recordings are listed"
+        parts.append(
+            f"The faces are drawn by a program: nothing here can be compared with a paper's numbers{rows}."
+        )
+    if result.absent:
+        parts.append(missing(result.absent, benchmark))
+    return " ".join(parts)
+
+
+def missing(absent: Sequence[str], benchmark: Benchmark) -> str:
+    """That the shards lack subjects of the benchmark, which ones, and what follows."""
+    return (
+        f"{len(absent)} of the benchmark's {len(benchmark.subjects)} subjects ({', '.join(absent)}) are not "
+        "in the shards: the scores do not compare with the papers' rows, which are of all of them."
+    )
 
 
 def lead(result: Result) -> str:
@@ -75,6 +89,11 @@ def comparison(result: Result, benchmark: Benchmark) -> str:
     if not published(result, benchmark):
         return "No papers' rows are known for this benchmark."
     which = f'Of our rows only "{PUBLISHED}" is comparable with the papers\''
+    if result.absent:
+        which = (
+            "None of our rows is comparable with the papers': subjects are missing. With all of them it "
+            f'would be "{PUBLISHED}" only'
+        )
     if result.drawn:
         which = (
             "None of our rows is comparable with the papers': the faces are drawn. On real recordings it "

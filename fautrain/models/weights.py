@@ -21,6 +21,8 @@ HUB: Final = "hub:"
 HUB_FILE: Final = "model.safetensors"
 MODEL_FILE: Final = "model.safetensors"
 """The weights in a folder that `fautrain.checkpoint` wrote,"""
+CARD: Final = "model.json"
+"""beside them in the folder of a final model (`fautrain.runs.final`),"""
 MANIFEST: Final = "manifest.json"
 """and what it writes there last."""
 STEP_NAME: Final = re.compile(r"step-(\d+)")
@@ -84,7 +86,9 @@ def find_weights(where: str | pathlib.Path) -> pathlib.Path:
 
 
 def _in_folder(folder: pathlib.Path) -> pathlib.Path:
-    """The weights of a checkpoint, or of the newest finished checkpoint of a run."""
+    """The weights of a checkpoint or final model, or of the newest finished checkpoint of a run."""
+    if (folder / CARD).is_file() and (folder / MODEL_FILE).is_file():
+        return folder / MODEL_FILE
     finished = [(0, folder)] if (folder / MANIFEST).is_file() else []
     for path in (folder / "checkpoints").glob("step-*"):
         step = STEP_NAME.fullmatch(path.name)

@@ -18,8 +18,8 @@ from fautrain.runs.folder import CONFIG
 from fautrain.runs.trained import checkpoints, load_trained, probabilities
 
 
-def evaluate(out: Path) -> None:
-    """Write the tables of a run again from the predictions of its folds.
+def evaluate(out: Path) -> str:
+    """Write the tables of a run again from the predictions of its folds; returns what a terminal shows.
 
     Raises:
         UserError: there are none, or they do not belong together.
@@ -28,11 +28,12 @@ def evaluate(out: Path) -> None:
     if not runs:
         raise UserError(f"{out} holds no predictions of folds; give the --out of 'fautrain finetune'")
     results = [evaluate_fold(run) for run in runs]
-    write_tables(out, benchmark(results[0].dataset), results)
+    return write_tables(out, benchmark(results[0].dataset), results)
 
 
-def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> None:
-    """Test a trained model on all of another data set, on the action units that both have.
+def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> str:
+    """Test a trained model on all of another data set, on the action units that both have; returns what a
+    terminal shows of it.
 
     Args:
         where: the run of one fold, or a checkpoint. dataset: benchmark to test on. shards: built from it.
@@ -68,6 +69,7 @@ def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> None:
         seed=config.seed,
         trained_on=trained.benchmark.name,
         drawn=is_drawn(labels.corpus),
+        absent=labels.absent,
     )
     forget_predictions(out)  # another checkpoint's, from an earlier call
     write_predictions(
@@ -83,4 +85,4 @@ def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> None:
             target=labels.targets,
         ),
     )
-    write_tables(out, bench, [evaluate_fold(out)])
+    return write_tables(out, bench, [evaluate_fold(out)])

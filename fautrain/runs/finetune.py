@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from fautrain import checkpoint
@@ -16,7 +17,7 @@ from fautrain.data.folds import Split, split
 from fautrain.data.labels import LabelledSet, read_labels
 from fautrain.data.loader import ordered_loader
 from fautrain.data.order import steps_per_epoch
-from fautrain.data.origin import is_drawn
+from fautrain.data.origin import crops, is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
 from fautrain.evaluation.aggregate import aggregate
@@ -25,7 +26,13 @@ from fautrain.evaluation.markdown import markdown
 from fautrain.evaluation.page import write_page
 from fautrain.evaluation.predictions import forget_predictions
 from fautrain.evaluation.result import FoldResult, read_fold, write_result
+from fautrain.evaluation.terminal import brief
+from fautrain.evaluation.words import missing
+from fautrain.models.weights import MODEL_FILE
+from fautrain.runs.final import FOLDER as FINAL
+from fautrain.runs.final import choices, write_final
 from fautrain.runs.folder import choose, refuse_changes
+from fautrain.runs.kept import weights_path
 from fautrain.runs.predictions import Predictions
 from fautrain.runs.training import begin, train
 from fautrain.signals import stop_signals
@@ -73,13 +80,15 @@ def finetune(
         refuse_other_tables(out)
         for run in runs:
             _check_folder(run, fold_folder(out, run.seed, run.data.fold), resume)
+        if labels.absent:
+            print(f"warning: {missing(labels.absent, bench)}", flush=True)
     with stop_signals():  # a signal at the end of one fold must not be forgotten in the next
         for run, parts in zip(runs, splits, strict=True):
             where = fold_folder(out, run.seed, run.data.fold)
             _fold(run, parts, labels, where, resume, accelerator)
     if accelerator.is_main_process:
-        write_tables(out, bench, [read_fold(fold_folder(out, r.seed, r.data.fold) / DONE) for r in runs])
-        print(f"{(out / TABLE).read_text('utf-8')}\nreport: {out / PAGE}", flush=True)
+        results = [read_fold(fold_folder(out, r.seed, r.data.fold) / DONE) for r in runs]
+        print(write_tables(out, bench, results), flush=True)
     accelerator.end_training()
 
 
@@ -88,12 +97,13 @@ def refuse_other_tables(out: Path) -> None:
     refuse_others(out, (RESULT, TABLE, PAGE), lambda keys: keys >= {"runs", "notes"})
 
 
-def write_tables(out: Path, bench: Benchmark, folds: Sequence[FoldResult]) -> None:
-    """The results of folds together, as JSON, Markdown and a page."""
+def write_tables(out: Path, bench: Benchmark, folds: Sequence[FoldResult]) -> str:
+    """The results of folds together, as JSON, Markdown and a page; returns what a terminal shows of them."""
     result = aggregate(folds)
     write_result(result, out / RESULT)
     (out / TABLE).write_text(markdown(result, bench), "utf-8")
     write_page(result, bench, out / PAGE)
+    return f"{brief(result, bench)}\nall tables: {out / TABLE}\nreport: {out / PAGE}"
 
 
 def open_labels(config: FinetuneConfig, bench: Benchmark, rank: int, world: int) -> LabelledSet:
@@ -158,7 +168,9 @@ def _fold(
         ordered.close()
         accelerator.free_memory()
     if accelerator.is_main_process:
-        write_result(evaluate_fold(run_dir), run_dir / DONE)
+        result = evaluate_fold(run_dir)
+        _write_final(config, labels, parts, run_dir, result, trainer)
+        write_result(result, run_dir / DONE)
     accelerator.wait_for_everyone()
 
 
@@ -172,6 +184,45 @@ def training_parts(config: FinetuneConfig, accelerator: Accelerator) -> tuple[Ac
     labels = open_labels(config, benchmark(config.data.dataset), rank, world)
     parts = _split(config, labels)
     return ActionUnitTask(config, labels, parts), _training_loader(config, labels, parts, rank, world)
+
+
+def _write_final(
+    config: FinetuneConfig,
+    labels: LabelledSet,
+    parts: Split,
+    run_dir: Path,
+    result: FoldResult,
+    trainer: Trainer,
+) -> None:
+    """The model of the epoch that validation subjects chose, else of the last one."""
+    columns = choices(result)
+    best = result.selected and weights_path(run_dir, result.selected.epoch)
+    chosen = "selected" if best and best.is_file() else "last"
+    column = columns[chosen]
+    assert column is not None
+    last = run_dir / checkpoint.FOLDER / checkpoint.step_name(trainer.progress.step) / MODEL_FILE
+    bench = labels.benchmark
+    write_final(
+        run_dir / FINAL,
+        best if best and chosen == "selected" else last,
+        {
+            "outputs": tuple(f"AU{au}" for au in labels.aus),
+            "image_px": config.model.image_px,
+            "mean": config.data.mean,
+            "std": config.data.std,
+            "precision": "fp32" if trainer.accelerator.mixed_precision == "no" else "bf16",
+            "epoch": column.epoch,
+            "chosen": chosen,
+            "threshold": column.threshold,
+            **columns,
+            "drawn": result.drawn,
+            "train_frames": len(parts.train),
+            "train_subjects": tuple(bench.subjects[i] for i in np.unique(labels.subject[parts.train])),
+            "config": config,
+            "benchmark": bench,
+            "crops": crops(labels.corpus),
+        },
+    )
 
 
 def _training_loader(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fautrain import metrics
+from fautrain import checkpoint, metrics, sharding
 from fautrain.config import FinetuneConfig
 from fautrain.data import Loader, LoaderState
 from fautrain.data.folds import Split
@@ -17,8 +17,9 @@ from fautrain.data.labels import LabelledSet
 from fautrain.evaluation import TEST, VALIDATION, Header, write_predictions
 from fautrain.evaluation import Predictions as Rows
 from fautrain.runlog import RunLog
+from fautrain.runs.kept import forget_weights, is_best, keep_weights
 from fautrain.tasks.au import ActionUnitTask
-from fautrain.trainer import Trainer
+from fautrain.trainer import Trainer, from_main
 
 
 class Predictions:
@@ -70,10 +71,21 @@ class Predictions:
         width = len(self.labels.aus)
         all_rows = trainer.gathered(np.concatenate([np.zeros(0, np.int64), *rows]))
         values = trainer.gathered(np.concatenate([np.zeros((0, width), np.float32), *found]))
-        if trainer.accelerator.is_main_process:
-            # An epoch that `train.max_steps` cuts short counts: who goes on predicts it again at its end.
-            epoch = math.ceil(trainer.progress.step / task.steps)
-            self._keep(all_rows, values, epoch, trainer, log)
+        # An epoch that `train.max_steps` cuts short counts: who goes on predicts it again at its end.
+        epoch = math.ceil(trainer.progress.step / task.steps)
+        main, scores = trainer.accelerator.is_main_process, dict[str, float]()
+        if main:
+            scores = self._keep(all_rows, values, epoch, trainer, log)
+        best = main and is_best(self.run_dir, epoch, scores)
+        if from_main(trainer.accelerator, "best" if best else None) is None:
+            if main:
+                forget_weights(self.run_dir, epoch)
+            return
+        # Where the weights are split, every process takes part in putting them together.
+        model = sharding.gathered(task.network.state_dict(), main)
+        if main:
+            after = [math.ceil(step / task.steps) for step in checkpoint.steps(self.run_dir)]
+            keep_weights(self.run_dir, epoch, scores, model, after)
 
     def _keep(
         self,
@@ -82,7 +94,8 @@ class Predictions:
         epoch: int,
         trainer: Trainer,
         log: RunLog,
-    ) -> None:
+    ) -> dict[str, float]:
+        """Writes the predictions; returns each part's mean F1 at its best threshold."""
         labels, bench = self.labels, self.labels.benchmark
         place = np.searchsorted(labels.rows, rows)
         held_out = np.isin(place, self.parts.validation)
@@ -96,6 +109,7 @@ class Predictions:
             folds=len(bench.folds),
             seed=self.config.seed,
             drawn=self.drawn,
+            absent=labels.absent,
         )
         keys = [labels.corpus.key(row) for row in rows.tolist()]
         write_predictions(
@@ -111,7 +125,11 @@ class Predictions:
                 target=targets,
             ),
         )
+        scores: dict[str, float] = {}
         for part, chosen in ((VALIDATION, held_out), (TEST, ~held_out)):
             if chosen.any():
-                f1 = metrics.f1(metrics.confusion(probabilities[chosen], targets[chosen], 0.5))
-                log.write(trainer.progress.step, epoch, {"f1": float(f1.mean())}, kind=part)
+                found = metrics.sweep(metrics.histogram(probabilities[chosen], targets[chosen]))[0]
+                f1 = metrics.f1(found).mean(axis=-1)
+                scores[part] = float(f1.max())
+                log.write(trainer.progress.step, epoch, {"f1": float(f1[metrics.HALF])}, kind=part)
+        return scores

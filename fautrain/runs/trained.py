@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,8 @@ from fautrain.errors import UserError
 from fautrain.models.convert import load_whole
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
+from fautrain.plain import read_json
+from fautrain.runs.final import is_final, load_final
 from fautrain.runs.folder import CONFIG
 
 STEP = "step-"
@@ -43,12 +44,12 @@ class Trained(NamedTuple):
 
 
 def checkpoints(where: Path) -> list[Path]:
-    """Whole checkpoints of one fold's run, oldest first; or the one that `where` itself is.
+    """Checkpoints of one fold's run, oldest first; or the one, or the final model, that `where` itself is.
 
     Raises:
         UserError: there is none.
     """
-    if where.name.startswith(STEP):
+    if where.name.startswith(STEP) or is_final(where):
         return [where]
     found = [where / "checkpoints" / f"{STEP}{step:08d}" for step in checkpoint.steps(where)]
     if not found:
@@ -58,19 +59,33 @@ def checkpoints(where: Path) -> list[Path]:
     return found
 
 
+def beside(where: Path, name: str) -> Path:
+    """Where results about the model in `where` go: into a run, but never into a checkpoint or a final model,
+    whose files are complete and hashed."""
+    if not (where.name.startswith(STEP) or is_final(where)):
+        return where / name
+    run = where.parent.parent if where.parent.name == "checkpoints" else where.parent
+    return run / f"{name}-{where.name}"
+
+
 def load_trained(folder: Path) -> Trained:
-    """The model in a checkpoint's folder.
+    """The model in the folder of a checkpoint or a final model.
 
     Raises:
         UserError: it is no checkpoint of fine-tuning, or damaged.
     """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if is_final(folder):
+        model, card = load_final(folder)
+        aus = tuple(int(name.removeprefix("AU")) for name in card.outputs)
+        return Trained(model.to(device), card.config, card.benchmark, aus, folder, card.epoch)
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder} is no checkpoint: it has no {CONFIG}; give a run or a {STEP}... folder")
     faults = checkpoint.verify(folder)
     if faults:
         raise UserError(f"{folder} is not whole: {'; '.join(faults)}; use an older one")
-    config = from_plain(json.loads(path.read_text("utf-8")))
+    config = from_plain(read_json(path, "use another checkpoint"))
     if not isinstance(config, FinetuneConfig):
         raise UserError(
             f"{folder} is a checkpoint of pretraining (recipe {config.name}), which detects no action units; "
@@ -83,7 +98,7 @@ def load_trained(folder: Path) -> Trained:
         size_of(shape.size), len(aus), image_px=shape.image_px, patch_px=shape.patch_px, drop_path=0.0
     )
     load_whole(model, folder)
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model.to(device).eval()
     epochs = int(read_nested(folder, "progress")["loader"]["epoch"])
     return Trained(model, config, bench, aus, folder, epochs)
 

@@ -1,0 +1,163 @@
+"""The final model of a fold: a small folder with everything that prediction needs, and nothing else.
+
+    FOLD/final/model.safetensors   weights, without optimizer and identity head
+    FOLD/final/model.json          `Card`: outputs, normalisation, threshold, protocol, how crops were cut
+
+It is read with neither a corpus nor a benchmark's file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from fautrain.checkpoint.disk import explained, json_bytes, sha256, write_tensors
+from fautrain.checkpoint.versions import versions
+from fautrain.config import FinetuneConfig
+from fautrain.data.benchmark import Benchmark
+from fautrain.errors import UserError
+from fautrain.evaluation.files import publish
+from fautrain.evaluation.result import FoldResult
+from fautrain.models.convert import load_whole
+from fautrain.models.heads import ActionUnitModel
+from fautrain.models.vit import size_of
+from fautrain.models.weights import CARD, MODEL_FILE
+from fautrain.plain import build, read_json, to_plain
+
+FORMAT: Final = 1
+"""Version of `Card`."""
+FOLDER: Final = "final"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An epoch and a threshold, and how they were come by."""
+
+    epoch: int
+    threshold: float
+    """A probability at or above it counts as present."""
+    mean_f1: float
+    """On the test subjects, as a fraction."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a final model: `model.json`."""
+
+    format: int
+    outputs: tuple[str, ...]
+    """What the model's outputs are, in their order: `AU1`, ...; each is the logit of its presence."""
+    image_px: int
+    """Side of the square picture."""
+    mean: tuple[float, float, float]
+    """RGB mean that is subtracted, on the scale 0 to 1."""
+    std: tuple[float, float, float]
+    """RGB standard deviation that is divided by, on the scale 0 to 1."""
+    precision: str
+    """`bf16` or `fp32`: what it was evaluated in."""
+    epoch: int
+    """Epochs of training behind the weights."""
+    chosen: str
+    """`selected`: epoch and threshold do best on training subjects kept from training; `last`: the last epoch
+    at 0.5, where there were none or the weights of the selected epoch were gone."""
+    threshold: float
+    """To use for all outputs."""
+    last: Choice
+    selected: Choice | None
+    published: Choice
+    """The best on the test subjects themselves: for comparison with papers, not for use."""
+    drawn: bool
+    """Whether the faces were drawn ones."""
+    train_frames: int
+    train_subjects: tuple[str, ...]
+    config: FinetuneConfig
+    """The run's settings."""
+    benchmark: Benchmark
+    """The protocol: action units, positive rule, folds."""
+    crops: Any
+    """How the crops were cut and of what, sources and their terms (`facecorpus.schema.CROPS`); null where the
+    shards do not say."""
+    versions: Any
+    """Of Python and the packages."""
+    weights_sha256: str
+
+
+class FinalModel(NamedTuple):
+    """A model in evaluation mode on the CPU, and what is known of it."""
+
+    model: ActionUnitModel
+    card: Card
+
+
+def is_final(folder: Path) -> bool:
+    """Whether a folder holds a final model."""
+    return (folder / CARD).is_file()
+
+
+def load_final(folder: Path) -> FinalModel:
+    """The final model in a folder. Its predictions are those of the run, bit for bit on the same machine.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    remedy = "copy the final model again from its run"
+    if not is_final(folder):
+        raise UserError(
+            f"{folder} holds no final model (it has no {CARD}); give the folder {FOLDER} of a fold"
+        )
+    data = read_json(folder / CARD, remedy)
+    if data.get("format") != FORMAT:
+        raise UserError(
+            f"{folder / CARD} is of format {data.get('format')!r}, this version of fautrain reads {FORMAT}; "
+            "use the version that wrote it"
+        )
+    try:
+        card = build(Card, data)
+    except (UserError, TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"{folder / CARD} is damaged ({error}); {remedy}") from None
+    weights = folder / MODEL_FILE
+    try:
+        found = sha256(weights)
+    except OSError as error:
+        raise UserError(f"{weights} cannot be read ({error.strerror}); {remedy}") from None
+    if found != card.weights_sha256:
+        raise UserError(f"{weights} is altered: its SHA-256 is not the one in {CARD}; {remedy}")
+    shape = card.config.model
+    model = ActionUnitModel(
+        size_of(shape.size), len(card.outputs), image_px=card.image_px, patch_px=shape.patch_px, drop_path=0.0
+    )
+    load_whole(model, weights)
+    return FinalModel(model.eval(), card)
+
+
+def write_final(folder: Path, weights: Path, card: dict[str, Any]) -> None:
+    """Put a final model in `folder`: the weights, then the card, which makes it one.
+
+    Args:
+        weights: a `.safetensors` file, of a whole checkpoint or of `fautrain.runs.kept`. card: fields of
+            `Card` but for `format`, `versions` and `weights_sha256`.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        tensors = {n: t for n, t in load_file(weights).items() if not n.startswith("ID_head.")}
+        publish(folder / MODEL_FILE, lambda aside: write_tensors(aside, tensors))
+    except SafetensorError as error:
+        raise explained(error, folder / MODEL_FILE) from error
+    known = {"format": FORMAT, "versions": versions()}
+    whole = Card(**known, weights_sha256=sha256(folder / MODEL_FILE), **card)
+    publish(folder / CARD, lambda aside: aside.write_bytes(json_bytes(to_plain(whole))))
+
+
+def choices(result: FoldResult) -> dict[str, Choice | None]:
+    """The three columns of a fold as fields of `Card`."""
+    columns = {"last": result.last, "selected": result.selected, "published": result.published}
+    return {
+        name: Choice(column.epoch, column.threshold, column.mean_f1) if column else None
+        for name, column in columns.items()
+    }
