@@ -45,7 +45,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = forked.run(folder, *finetune())
     assert done.code == 0, done.err[-3000:]
     assert (
-        "DISFA, 8 AUs, 3 folds; F1 in percent" in done.out and "report: build/finetune/disfa-tiny/report.html" in done.out
+        "DISFA, 8 AUs, 3 folds; F1 in percent" in done.out
+        and "report: build/finetune/disfa-tiny/report.html" in done.out
     )
     return folder
 
