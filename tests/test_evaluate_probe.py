@@ -125,7 +125,7 @@ def short(disfa: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fold of four epochs that keeps one checkpoint, with an identity head. Read only."""
     out = tmp_path_factory.mktemp("runs") / "short"
     settings = ("train.epochs=4", "optim.lr=1e-2", "train.keep=1", "identity.strength=0.5")
-    assert finetune(small("disfa", disfa, *settings), out, folds=(2,), seeds=(3,), resume="auto")
+    finetune(small("disfa", disfa, *settings), out, folds=(2,), seeds=(3,), resume="auto")
     return fold_folder(out, 3, 2)
 
 
@@ -203,7 +203,7 @@ def test_without_validation_subjects_the_final_model_is_of_the_last_epoch(
     disfa: Path, tmp_path: Path
 ) -> None:
     config = small("disfa", disfa, "data.validation=0", "train.epochs=1", "identity.strength=1")
-    assert finetune(config, tmp_path, folds=(1,), seeds=(0,), resume="auto")
+    finetune(config, tmp_path, folds=(1,), seeds=(0,), resume="auto")
     model, card = load_final(fold_folder(tmp_path, 0, 1) / "final")
     assert (card.chosen, card.epoch, card.threshold, card.selected) == ("last", 1, 0.5, None)
     last = load_trained(checkpoints(fold_folder(tmp_path, 0, 1))[-1]).model.state_dict()
