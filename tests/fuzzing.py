@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 HERE = Path(__file__).parent
 SECONDS = 20.0
@@ -213,8 +214,12 @@ def run(area: str, names: Sequence[str], *, seed: int, first: int, count: int) -
     while left:
         arguments = (area, ",".join(left), str(seed), str(begin), str(cases))
         command = [sys.executable, "-W", "ignore", __file__, *arguments]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-            at, faults, ended = _watch(child, (left[0], begin))
+        # A file, not a pipe: a codec's words on damage would fill it, and the child would wait for ever.
+        with (
+            tempfile.TemporaryFile() as said,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as child,
+        ):
+            at, faults, ended = _watch(child, said, (left[0], begin))
         yield from faults
         if ended is None:
             return
@@ -228,10 +233,10 @@ def run(area: str, names: Sequence[str], *, seed: int, first: int, count: int) -
 
 
 def _watch(
-    child: subprocess.Popen[bytes], at: tuple[str, int]
+    child: subprocess.Popen[bytes], said: IO[bytes], at: tuple[str, int]
 ) -> tuple[tuple[str, int], list[Fault], str | None]:
     """(last case begun, faults told, how it ended if badly)."""
-    assert child.stdout is not None and child.stderr is not None
+    assert child.stdout is not None
     faults, rest = list[Fault](), b""
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
@@ -250,9 +255,10 @@ def _watch(
                 until = time.monotonic() + SECONDS
                 if "fault" in told:
                     faults.append(Fault(*at, told["fault"]))
-    said = child.stderr.read().decode("utf-8", "replace")
     code = child.wait()
-    return at, faults, None if code == 0 else f"the process ended with {code}: {said[-2000:]}"
+    said.seek(0)
+    words = said.read()[-2000:].decode("utf-8", "replace")
+    return at, faults, None if code == 0 else f"the process ended with {code}: {words}"
 
 
 def replay(name: str, seed: int, number: int, folder: Path) -> Path:

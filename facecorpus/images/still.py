@@ -9,9 +9,10 @@ since no file says which of their values is white.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -57,7 +58,10 @@ def _opened(data: bytes, kind: str) -> Generator[Image.Image]:
         # A damaged tag, a size that Pillow finds suspicious: what matters of it is decided here, by rule.
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(data), formats=(_PILLOW_NAMES[kind],)) as image:
+            with (
+                _quietly() if kind == "tiff" else nullcontext(),
+                Image.open(io.BytesIO(data), formats=(_PILLOW_NAMES[kind],)) as image,
+            ):
                 yield image
         except ImageError:
             raise
@@ -72,6 +76,19 @@ def _opened(data: bytes, kind: str) -> Generator[Image.Image]:
                 raise unsupported(what) from error
             words = str(error) or type(error).__name__
             raise ImageError(Reason.CORRUPT, f"the {kind.upper()} file is damaged: {words}") from error
+
+
+@contextmanager
+def _quietly() -> Generator[None]:
+    """Without libtiff's own words on damage, a line for each row, which go to file descriptor 2."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _unusual_tiff(data: bytes) -> str | None:
