@@ -99,7 +99,7 @@ def build(
     """Turn data sets into verified shards: inventory, score, select, materialise, verify. Resumes where it
     stopped."""
     from facecorpus import pipeline
-    from facecorpus.report import ledger_text
+    from facecorpus.report import alarms, ledger_text
 
     corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
     built = pipeline.build(corpus, _cores(workers))
@@ -109,6 +109,8 @@ def build(
     )
     if report:
         _report(corpus)
+    for alarm in alarms(corpus, built.ledgers):
+        pipeline.say(f"alarm: {alarm.text}")
 
 
 @app.command()

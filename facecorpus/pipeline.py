@@ -276,14 +276,9 @@ def build(corpus: Corpus, workers: int) -> Built:
     _clean_asides(corpus)  # of processes that were still dying when this one began
     samples = sum(table["samples"].to_pylist())
     if samples == 0:
-        reasons = sum(
-            (entry.reasons for entry in ledgers.values()), start=type(next(iter(ledgers.values())).reasons)()
-        )
-        common = ", ".join(f"{count} {reason}" for (_, reason), count in reasons.most_common(3))
-        raise UserError(
-            f"none of the {sum(e.inputs for e in ledgers.values())} inputs was kept ({common}); "
-            f"see 'facecorpus stats {corpus.out}' and loosen the recipe's limits with --set limits.NAME=VALUE"
-        )
+        from facecorpus.report import nothing_kept
+
+        raise UserError(nothing_kept(corpus, ledgers))
     return Built(table, ledgers, samples)
 
 

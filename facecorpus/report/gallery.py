@@ -14,8 +14,8 @@ from facecorpus.phases.corpus import Corpus
 from facecorpus.record import State
 from facecorpus.report.counts import words
 from facecorpus.report.drawing import data_uri, shrink
-from facecorpus.report.meanface import MeanFace
-from facecorpus.report.sampled import Originals, pixels, read_crops, round_robin
+from facecorpus.report.meanface import MeanFace, place_in_template
+from facecorpus.report.sampled import Originals, pixels, read_samples, round_robin
 from facecorpus.report.survey import Group, Row, Survey, rank, rows_where
 from facecorpus.report.tiles import Tile, source_tiles
 
@@ -85,11 +85,12 @@ def kept_faces(corpus: Corpus, found: Survey) -> list[KeptFaces]:
     shown = {row.id for group in groups for row in found.picked[group][:each]}
     means: dict[str, MeanFace] = defaultdict(lambda: MeanFace(corpus.recipe.size_px))
     tiles: dict[str, dict[str, Tile]] = defaultdict(dict)
-    for row, data in read_crops(corpus, (row for group in groups for row in found.picked[group])):
+    for row, data, cut in read_samples(corpus, (row for group in groups for row in found.picked[group])):
         rgb = pixels(data)
         if rgb is None:
             continue
-        means[row.source].add(rgb)
+        place = place_in_template(cut.points_px, cut.matrix, corpus.recipe) if cut.zoom > 1 else None
+        means[row.source].add(rgb, place)
         if row.id in shown:
             small = shrink(rgb, _CROP_PX)
             tiles[row.source][row.id] = Tile(

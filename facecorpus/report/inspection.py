@@ -132,7 +132,8 @@ def _crop(record: Record) -> str:
         return ""
     measured = [("brightness", record.brightness), ("sharpness", record.sharpness)]
     listed = "".join(f", {name} {value:.1f}" for name, value in measured if value is not None)
-    return f"{record.alignment}, {100 * record.padded:.1f} % outside the picture{listed}"
+    nearer = f", cut {record.zoom:.3g} times nearer" if record.zoom is not None and record.zoom > 1 else ""
+    return f"{record.alignment}{nearer}, {100 * record.padded:.1f} % outside the picture{listed}"
 
 
 def place_of(corpus: Corpus, row: Row) -> Place | None:

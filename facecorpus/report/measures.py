@@ -28,7 +28,7 @@ FATES = ("kept", "duplicate", "rejected")
 _FATE = {State.KEPT: 0, State.DUPLICATE: 1}
 _READ = (
     "width_px", "height_px", "interocular_px", "face_score",
-    "yaw_deg", "pitch_deg", "roll_deg", "brightness", "sharpness",
+    "yaw_deg", "pitch_deg", "roll_deg", "brightness", "sharpness", "zoom", "padded",
 )  # fmt: skip
 
 
@@ -108,6 +108,7 @@ def _measures(
     bright = [limits.max_brightness] if limits.max_brightness < 255 else []
     sharp = [limits.min_sharpness] if limits.min_sharpness > 0 else []
     apart = [limits.min_interocular_px] if limits.min_interocular_px > 0 else []
+    beyond = [100 * limits.max_padded] if limits.max_padded < 1 else []
     eyes = columns["interocular_px"]
     short = np.fmin(columns["width_px"], columns["height_px"])
     return [
@@ -117,6 +118,8 @@ def _measures(
         one("Yaw", "degrees, + to image-right", columns["yaw_deg"]),
         one("Pitch", "degrees, + up", columns["pitch_deg"]),
         one("Roll", "degrees, + clockwise", columns["roll_deg"]),
+        one("Zoom of the crop", "times nearer than the alignment", columns["zoom"]),
+        one("Outside the picture", "% of the crop", 100 * columns["padded"], *beyond),
         one("Brightness of the crop", "mean luma", columns["brightness"], *dark, *bright),
         one("Sharpness of the crop", "variance of the Laplacian", columns["sharpness"], *sharp, log=True),
     ]

@@ -14,6 +14,7 @@ from facecorpus.errors import UserError
 from facecorpus.phases import materialise, verify
 from facecorpus.phases.corpus import CONFIG, Corpus
 from facecorpus.report import counts, gallery
+from facecorpus.report.alarms import alarms
 from facecorpus.report.charts import histogram
 from facecorpus.report.funnel import funnel
 from facecorpus.report.labels import labels_of
@@ -76,6 +77,7 @@ def render(corpus: Corpus) -> str:
         recipe=corpus.recipe,
         whole=whole,
         headline=counts.headline(whole),
+        alarms=alarms(corpus, found.ledgers),
         ledgers=found.ledgers,
         built=_built(corpus),
         funnels=[(entry, funnel(entry)) for entry in _panels(found)],
@@ -102,7 +104,7 @@ ABOUT: Mapping[str, str] = {
     "no_face": "The detector saw no face, or none it was sure of (yellow, where there was one).",
     "several_faces": "The recipe wants one face, and another one rivals it.",
     "face_too_small": "The eyes are closer together, in source pixels, than the limit.",
-    "face_cut_off": "Too much of the crop would lie outside the picture.",
+    "face_cut_off": "The picture ends within the face: too much even of the tightest crop would lie outside.",
     "implausible_face": "The five points do not look like a face.",
     "too_dark": "The crop is darker than the limit.",
     "too_bright": "The crop is brighter than the limit.",

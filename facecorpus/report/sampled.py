@@ -7,6 +7,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -35,6 +36,14 @@ class Original:
     """One sentence where there is no picture, else ""."""
     gone: bool = False
     """Whether the bytes could not be had; if not, they were read and are no picture."""
+
+
+class Geometry(NamedTuple):
+    """How a crop was cut; the fields are those of `schema.MANIFEST`."""
+
+    zoom: float
+    points_px: list[float] | None
+    matrix: list[float]
 
 
 def read_records(corpus: Corpus, rows: Iterable[Row]) -> dict[str, Record]:
@@ -70,6 +79,11 @@ def decided(record: Record, row: Row) -> Record:
 
 def read_crops(corpus: Corpus, rows: Iterable[Row]) -> Iterator[tuple[Row, bytes]]:
     """The encoded crops of kept rows, from the shards; rows whose shard is gone are left out."""
+    return ((row, data) for row, data, _ in read_samples(corpus, rows))
+
+
+def read_samples(corpus: Corpus, rows: Iterable[Row]) -> Iterator[tuple[Row, bytes, Geometry]]:
+    """The encoded crops of kept rows and how they were cut; rows whose shard is gone are left out."""
     by_shard: dict[int, dict[str, Row]] = defaultdict(dict)
     for row in rows:
         if row.shard is not None and row.key is not None:
@@ -79,12 +93,14 @@ def read_crops(corpus: Corpus, rows: Iterable[Row]) -> Iterator[tuple[Row, bytes
         manifest = tar.removesuffix(".tar") + ".parquet"
         if not (storage.exists(tar) and storage.exists(manifest)):
             continue
-        placed = storage.read_table(manifest, columns=["key", "jpg_offset", "jpg_bytes"])
+        columns = ["key", "jpg_offset", "jpg_bytes", *Geometry._fields]
+        placed = storage.read_table(manifest, columns=columns)
         with storage.open_read(tar) as file:
-            for key, offset, size in zip(*(column.to_pylist() for column in placed.columns), strict=True):
+            listed = zip(*(column.to_pylist() for column in placed.columns), strict=True)
+            for key, offset, size, *geometry in listed:
                 if key in wanted:
                     file.seek(offset)
-                    yield wanted[key], file.read(size)
+                    yield wanted[key], file.read(size), Geometry(*geometry)
 
 
 def staged_crop(corpus: Corpus, unit: str, record: Record) -> bytes | None:
