@@ -52,7 +52,7 @@ def test_a_build_of_no_pictures_does_not_speak_of_limits(tmp_path: Path) -> None
         "build", "--root", str(tmp_path), "--sources", "folder", "--out", str(tmp_path / "out"), check=False
     )
     assert done.returncode == 2
-    assert "none of the 2 inputs was kept (2 not an image, for example folder/" in done.stderr
+    assert "none of the 2 inputs was kept (2 not_an_image, for example folder/" in done.stderr
     assert "limits" not in done.stderr and "--set" not in done.stderr
 
 

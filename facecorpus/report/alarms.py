@@ -84,11 +84,14 @@ def nothing_kept(corpus: Corpus, ledgers: Mapping[str, SourceLedger]) -> str:
     for count, _, reason in counted:
         by_reason[reason] = by_reason.get(reason, 0) + count
     ranked = sorted(by_reason, key=lambda reason: (-by_reason[reason], reason))
-    common = ", ".join(f"{by_reason[reason]:,} {words(reason)}" for reason in ranked[:3])
+    common = ", ".join(f"{by_reason[reason]:,} {reason}" for reason in ranked[:3])
     most = max((item for item in counted if item[2] == ranked[0]), key=lambda item: item[0])[1].source
     example, detail = _examples(corpus, [(most, ranked[0])]).get((most, ranked[0]), ("", ""))
     shown = f", for example {example}: {detail}" if example and detail else ""
-    return f"none of the {inputs:,} inputs was kept ({common}{shown}); {remedy(ranked[0], corpus.recipe)}"
+    return (
+        f"none of the {inputs:,} inputs was kept ({common}{shown}); {remedy(ranked[0], corpus.recipe)}; "
+        f"'facecorpus stats {corpus.out}' has the whole ledger"
+    )
 
 
 def _examples(corpus: Corpus, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
@@ -178,6 +181,7 @@ _REMEDIES: Mapping[str, Callable[[CorpusRecipe], str]] = {
     ),
     Reason.EMPTY: _damaged,
     Reason.CORRUPT: _damaged,
+    Reason.UNSUPPORTED: lambda _: "no setting helps that: convert them, or install what the example names",
     Reason.UNREADABLE: lambda _: "the storage gave no bytes: when it does, run the same command again",
     Reason.MISSING_FRAME: lambda _: "add the recordings, or the pictures of them, that the labels speak of",
     Reason.CRASHED: lambda _: "what reads pictures ends at them: look at the example, which may be hostile",
