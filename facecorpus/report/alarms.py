@@ -184,6 +184,7 @@ _REMEDIES: Mapping[str, Callable[[CorpusRecipe], str]] = {
     Reason.UNSUPPORTED: lambda _: "no setting helps that: convert them, or install what the example names",
     Reason.UNREADABLE: lambda _: "the storage gave no bytes: when it does, run the same command again",
     Reason.MISSING_FRAME: lambda _: "add the recordings, or the pictures of them, that the labels speak of",
+    Reason.BAD_NAME: lambda _: "pack them again under plain names, each once and below the archive's top",
     Reason.CRASHED: lambda _: "what reads pictures ends at them: look at the example, which may be hostile",
     Reason.ERROR: lambda _: "a mistake of this program's: please report it; the same command tries again",
 }
