@@ -22,6 +22,7 @@ from facecorpus.engines import local
 from facecorpus.errors import UserError
 from facecorpus.faces.detector import make_detector
 from facecorpus.ledger import SourceLedger
+from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory, materialise, score, select, verify
 from facecorpus.phases.corpus import CONFIG, INDEXES, Corpus, SourceSpec
 from facecorpus.progress import Progress
@@ -180,8 +181,8 @@ def run_phase(
             f"{len(dropped)} are no longer needed and removed"
         )
     done = sum(u.size for u in plan) - sum(u.size for u in missing)
+    units.claim(corpus.out, phase.name, paths)
     if missing:
-        units.claim(corpus.out, phase.name, {u.name: paths[u.name] for u in missing})
         with Progress(label, sum(u.size for u in plan), unit, done) as progress:
             for finished, _ in local.run(phase.run, corpus, missing, workers, revive=phase.revive):
                 progress.update(finished.size)
@@ -242,23 +243,26 @@ def run_verify(corpus: Corpus, workers: int) -> dict[str, SourceLedger]:
     Raises:
         UserError: something is not as claimed; the message counts the faults and names the first ones.
     """
-    shards = verify.plan(corpus)
-    faults: list[str] = []
-    keys: list[str] = []
-    with Progress("verify", sum(s.samples for s in shards), "samples") as progress:
-        for shard, (found, held) in local.run(verify.check_shard, corpus, shards, workers):
-            faults.extend(found)
-            keys.extend(held)
-            progress.update(shard.samples)
-    found, ledgers = verify.check_ledger(corpus, keys)
-    faults = sorted(faults + found)
+    corpus = corpora.as_recorded(corpus)
+    checks, faults = verify.plan(corpus)
+    found: list[tuple[Unit, verify.Found]] = []
+    with Progress("verify", sum(unit.size for unit in checks), "rows") as progress:
+        for unit, result in local.run(verify.check, corpus, checks, workers):
+            found.append((unit, result))
+            faults.extend(result.faults)
+            progress.update(unit.size)
+    ledgers: dict[str, SourceLedger] = {}
+    if not faults:
+        faults, ledgers = verify.conclude(corpus, found)
     if faults:
-        listed = "\n  ".join(faults[:10]) + (f"\n  and {len(faults) - 10} more" if len(faults) > 10 else "")
+        shown = sorted(faults)
+        listed = "\n  ".join(shown[:10]) + (f"\n  and {len(faults) - 10} more" if len(faults) > 10 else "")
         raise UserError(
             f"{corpus.out} is not what it claims to be, {len(faults)} faults; delete the files named and "
             f"build again:\n  {listed}"
         )
-    verify.publish(corpus, shards, ledgers)
+    if (why := verify.publish(corpus, ledgers)) is not None:
+        say(f"note: all is verified, but {verify.VERIFIED} could not be written: {why}")
     return ledgers
 
 

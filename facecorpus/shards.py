@@ -113,7 +113,13 @@ class ShardWriter:
 
 
 def read_index(data: bytes) -> list[int]:
-    """Sample offsets from a `.tar.idx`, the last one being the end of the last sample."""
+    """Sample offsets from a `.tar.idx`, the last one being the end of the last sample.
+
+    Raises:
+        ValueError: it is cut.
+    """
+    if not data or len(data) % 8:
+        raise ValueError(f"an index of {len(data)} bytes is cut: every offset has 8")
     return list(struct.unpack(f"<{len(data) // 8}Q", data))
 
 

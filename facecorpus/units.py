@@ -1,9 +1,10 @@
 """Units of work: planned up front, done once, and never mixed with what another recipe or input made.
 
 A unit writes its outputs aside, renames them into place and then publishes a done mark that holds the unit's
-digest and the size and SHA-256 of each output. A unit is complete when its mark carries the digest that the
-plan asks for and its outputs are there; anything else (killed half-way, another recipe, a changed input, a
-deleted file) is run again from the start. Coordination needs only the output store.
+digest, the size and SHA-256 of each output and a digest of the mark itself. A unit is complete when its mark
+carries the digest that the plan asks for and its outputs are there; anything else (killed half-way, another
+recipe, a changed input, a deleted file) is run again from the start. Coordination needs only the output
+store.
 
 What a phase writes is on record before it is written (`claim`), so that a file of somebody else's is neither
 overwritten nor removed: `discard` removes what is on record and nothing else.
@@ -21,6 +22,8 @@ from facecorpus import storage
 from facecorpus.errors import UserError
 
 DONE = "done"
+SEAL = "seal"
+"""Key of a JSON file's digest of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +65,33 @@ def finish(out: str, unit: Unit, outputs: Sequence[Output], summary: Mapping[str
     """Publish the unit's done mark; its outputs must be in place."""
     listed = [{"path": o.path, "bytes": o.bytes, "sha256": o.sha256} for o in outputs]
     mark = {"digest": unit.digest, "outputs": listed, "summary": dict(summary or {})}
-    storage.publish_json(_mark(out, unit.phase, unit.name), mark)
+    storage.publish_json(_mark(out, unit.phase, unit.name), sealed(mark))
+
+
+def sealed(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with a digest of itself, by which `is_sealed` knows it again."""
+    return {**obj, SEAL: digest(obj)}
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether the bytes are, to the last one, what `storage.publish_json` writes of a sealed object."""
+    try:
+        obj = json.loads(data)
+        rest = {name: value for name, value in obj.items() if name != SEAL}
+        return storage.json_bytes(sealed(rest)) == data
+    except (ValueError, AttributeError, RecursionError):
+        return False
 
 
 def read_mark(out: str, phase: str, name: str) -> dict[str, Any] | None:
-    """The done mark of a unit, or None when there is none that can be read."""
+    """The done mark of a unit, or None when there is none that is as it was written."""
     url = _mark(out, phase, name)
     if not storage.exists(url):
         return None
-    try:
-        mark = storage.read_json(url)
-    except ValueError:  # a mark is published whole, so this is damage from outside; the unit is run again
-        return None
+    with storage.open_read(url) as file:
+        data = file.read()
+    # A mark is published whole, so another one is damage from outside; the unit is run again.
+    mark = json.loads(data) if is_sealed(data) else None
     return mark if _is_mark(mark) else None
 
 
@@ -81,7 +99,7 @@ def _is_mark(data: Any) -> bool:
     """Whether this is what `finish` writes, and not some JSON file that lies among the marks."""
     return (
         isinstance(data, dict)
-        and data.keys() == {"digest", "outputs", "summary"}
+        and data.keys() == {"digest", "outputs", "summary", SEAL}
         and isinstance(data["digest"], str)
         and isinstance(data["summary"], dict)
         and isinstance(data["outputs"], list)
@@ -153,10 +171,9 @@ def claimed(out: str, phase: str) -> set[str]:
     url = _record(out, phase)
     if not storage.exists(url):
         return set()
-    try:
-        paths = storage.read_json(url)
-    except ValueError:
-        paths = None
+    with storage.open_read(url) as file:
+        data = file.read()
+    paths = json.loads(data).get("paths") if is_sealed(data) else None
     if not isinstance(paths, list) or not all(map(_is_below, paths)):
         raise UserError(
             f"{url}, the record of what facecorpus wrote there, is damaged; put it back from a copy, or give "
@@ -184,7 +201,7 @@ def claim(out: str, phase: str, wanted: Mapping[str, Iterable[str]]) -> None:
                         "elsewhere and run the same command again"
                     )
     if fresh:
-        storage.publish_json(_record(out, phase), sorted(known | fresh))
+        storage.publish_json(_record(out, phase), sealed({"paths": sorted(known | fresh)}))
 
 
 def discard(out: str, phase: str, keep: Set[str], paths: Set[str]) -> list[str]:
@@ -212,7 +229,7 @@ def discard(out: str, phase: str, keep: Set[str], paths: Set[str]) -> list[str]:
         if storage.exists(url) and (path not in outputs or _holds(url, outputs[path])):
             storage.remove(url)
     if known - paths:
-        storage.publish_json(_record(out, phase), sorted(known & paths))
+        storage.publish_json(_record(out, phase), sealed({"paths": sorted(known & paths)}))
     return sorted(marks)
 
 

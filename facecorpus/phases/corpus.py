@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from facecorpus import schema, storage, units
@@ -66,6 +66,8 @@ class Corpus:
     device: str = "auto"
     drawn: tuple[str, ...] = ()
     """Sources that 'facecorpus synth' drew: what is learnt from them says nothing of real people."""
+    libraries: tuple[tuple[str, str], ...] = ()
+    """Versions of the libraries it was made with, where those are not the ones here; see `as_recorded`."""
 
     def model(self) -> str:
         """The detector that runs: `given` confirms the source's own landmarks with MobileNet-0.25."""
@@ -79,7 +81,8 @@ class Corpus:
             "recipe": to_plain(self.recipe),
             "detector": self.detector,
             "detector_build": self.detector_build,
-            "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES + _NOTED},
+            "libraries": dict(self.libraries)
+            or {name: importlib.metadata.version(name) for name in _LIBRARIES + _NOTED},
             "sources": [vars(source) for source in self.sources],
             "drawn": list(self.drawn),
         }
@@ -140,7 +143,7 @@ def load(out: str) -> Corpus:
         recipe = from_plain(config["recipe"])
         drawn = tuple(config["drawn"])
         return Corpus(out, recipe, sources, config["detector"], config["detector_build"], drawn=drawn)
-    except (KeyError, TypeError, UserError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
         raise _damaged(out) from error
 
 
@@ -152,7 +155,7 @@ def _read(out: str) -> dict[str, Any]:
     """
     try:
         config = storage.read_json(storage.join(out, CONFIG))
-    except ValueError:
+    except (ValueError, RecursionError):
         config = None
     if not isinstance(config, dict) or not {"schema", "recipe", "sources"} <= config.keys():
         raise _damaged(out)
@@ -167,6 +170,20 @@ def _damaged(out: str) -> UserError:
             "anew and keeps what still fits"
         )
     return UserError(f"{url} was not written by facecorpus; choose another --out")
+
+
+def is_as_written(out: str) -> bool:
+    """Whether `corpus.json` is, to the last byte, as `settle` wrote it."""
+    with storage.open_read(storage.join(out, CONFIG)) as file:
+        return units.is_sealed(file.read())
+
+
+def as_recorded(corpus: Corpus) -> Corpus:
+    """The corpus with the library versions that its `corpus.json` records: to check it, not to go on with."""
+    libraries = _read(corpus.out).get("libraries")
+    if not isinstance(libraries, dict):
+        raise _damaged(corpus.out)
+    return replace(corpus, libraries=tuple(sorted(libraries.items())))
 
 
 def settle(corpus: Corpus, *, rebuild: bool) -> None:
@@ -190,7 +207,7 @@ def settle(corpus: Corpus, *, rebuild: bool) -> None:
             )
     elif not units.has_record(corpus.out, "inventory"):
         _read(corpus.out)  # a damaged one is written anew only where the records say that it was ours
-    storage.publish_json(url, config)
+    storage.publish_json(url, units.sealed(config))
 
 
 def _refuse_others(out: str) -> None:
@@ -217,7 +234,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     gone = {s["name"] for s in before.get("sources", [])} - {s["name"] for s in now["sources"]}
     found = [f"source {name} is no longer named" for name in sorted(gone)]
     old, new = _flat({**before, "sources": None}), _flat({**now, "sources": None})
-    ignored = {"recipe.about", "drawn", *(f"libraries.{name}" for name in _NOTED)} | {
+    ignored = {"recipe.about", "drawn", units.SEAL, *(f"libraries.{name}" for name in _NOTED)} | {
         key for key in old | new if key.startswith("recipe.sources")
     }
     for key in sorted((old.keys() | new.keys()) - ignored):

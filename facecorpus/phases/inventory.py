@@ -114,8 +114,7 @@ def group_sizes(corpus: Corpus, source: str) -> list[int]:
 
 def read_group(corpus: Corpus, source: str, group: int) -> pa.Table:
     """Rows of one row group."""
-    with storage.open_read(storage.join(corpus.out, path(source))) as file:
-        return pq.ParquetFile(file).read_row_group(group, use_threads=False)
+    return storage.read_table(storage.join(corpus.out, path(source)), row_group=group)
 
 
 def _summary(corpus: Corpus, source: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from facecorpus.record import Record, from_table
 from facecorpus.units import Unit
 
 PHASE = "materialise"
+LIST = "list"
 FOLDER = "shards"
 SHARDS = "shards.parquet"
 _SIDECAR = ("id", "source", "identity", "split", "video", "frame", "labels")
@@ -39,7 +40,8 @@ def plan(corpus: Corpus) -> list[Unit]:
     if not units.is_done(corpus.out, selected):
         raise UserError(f"{corpus.out} has no up-to-date selection; run 'facecorpus select' or 'build' first")
     plans: list[Unit] = []
-    with storage.open_read(storage.join(corpus.out, select.PLACEMENT)) as file:
+    url = storage.join(corpus.out, select.PLACEMENT)
+    with storage.open_read(url) as file, storage.whole_parquet(url):
         placed = pq.ParquetFile(file)
         for number in range(placed.num_row_groups if placed.metadata.num_rows else 0):
             table = placed.read_row_group(number, use_threads=False)
@@ -53,8 +55,7 @@ def plan(corpus: Corpus) -> list[Unit]:
 
 def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     """Write one shard with its manifest and index."""
-    with storage.open_read(storage.join(corpus.out, select.PLACEMENT)) as file:
-        table = pq.ParquetFile(file).read_row_group(unit.spec["number"], use_threads=False)
+    table = read_placed(corpus, unit)
     crops = _crops(corpus, table)
     placed: list[shards.Placed] = []
     index = b""
@@ -63,22 +64,16 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
         nonlocal index
         writer = shards.ShardWriter(file)
         for key, crop, record in zip(table["key"].to_pylist(), crops, from_table(table), strict=True):
-            members = {schema.JPG: crop}
-            if corpus.recipe.sidecar_json:
-                members[schema.JSON] = _sidecar(record)
-            writer.add(key, members)
+            writer.add(key, {schema.JPG: crop, **sidecar(corpus, record)})
         index = writer.finish()
         placed[:] = writer.placed
 
     where, beside, described = paths(unit.name)
     tar = publish_hashed(corpus.out, where, write)
-    manifest = pa.Table.from_arrays(
-        [_column(name, table, placed) for name in schema.MANIFEST.names], schema=schema.MANIFEST
-    )
     outputs = [
         tar,
         publish_hashed(corpus.out, beside, lambda file: (file.write(index), None)[1]),
-        publish_parquet(corpus.out, described, manifest),
+        publish_parquet(corpus.out, described, manifest(table, placed)),
     ]
     keys = table["key"].to_pylist()
     summary = {
@@ -93,17 +88,36 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     return summary
 
 
-def finish(corpus: Corpus, plans: list[Unit]) -> pa.Table:
-    """Publish `shards.parquet`."""
+def read_placed(corpus: Corpus, unit: Unit) -> pa.Table:
+    """Rows of `placement.parquet` that make up a shard, in its order."""
+    return storage.read_table(storage.join(corpus.out, select.PLACEMENT), row_group=unit.spec["number"])
+
+
+def list_unit(corpus: Corpus, plans: list[Unit]) -> Unit:
+    """The unit that writes `shards.parquet`."""
+    code = units.digest(schema.VERSION, [(u.name, u.digest) for u in plans], corpus.crops().decode())
+    return Unit(LIST, "shards", code, len(plans))
+
+
+def list_shards(corpus: Corpus, plans: list[Unit]) -> pa.Table:
+    """The table `shards.parquet`, from the done marks.
+
+    Raises:
+        UserError: a shard is not written yet.
+    """
     rows: list[dict[str, Any]] = []
     for unit in plans:
         mark = units.read_mark(corpus.out, PHASE, unit.name)
         if mark is None or mark["digest"] != unit.digest:
             raise UserError(f"shard {unit.name} is not written yet; run 'facecorpus materialise' or 'build'")
         rows.append(mark["summary"])
-    described = schema.SHARDS.with_metadata({schema.CROPS: corpus.crops()})
-    table = pa.Table.from_pylist(rows, schema=described)
-    publish_parquet(corpus.out, SHARDS, table)
+    return pa.Table.from_pylist(rows, schema=schema.SHARDS.with_metadata({schema.CROPS: corpus.crops()}))
+
+
+def finish(corpus: Corpus, plans: list[Unit]) -> pa.Table:
+    """Publish `shards.parquet`."""
+    table = list_shards(corpus, plans)
+    units.finish(corpus.out, list_unit(corpus, plans), [publish_parquet(corpus.out, SHARDS, table)])
     return table
 
 
@@ -139,9 +153,19 @@ def _crops(corpus: Corpus, table: pa.Table) -> list[bytes]:
     return crops
 
 
-def _sidecar(record: Record) -> bytes:
+def sidecar(corpus: Corpus, record: Record) -> dict[str, bytes]:
+    """The members of a sample besides its picture."""
+    if not corpus.recipe.sidecar_json:
+        return {}
     values = {name: getattr(record, name) for name in _SIDECAR if getattr(record, name) is not None}
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+    return {schema.JSON: json.dumps(values, sort_keys=True, separators=(",", ":")).encode()}
+
+
+def manifest(table: pa.Table, placed: list[shards.Placed]) -> pa.Table:
+    """The manifest of a shard, from its rows of the placement and where they landed."""
+    return pa.Table.from_arrays(
+        [_column(name, table, placed) for name in schema.MANIFEST.names], schema=schema.MANIFEST
+    )
 
 
 def _column(name: str, table: pa.Table, placed: list[shards.Placed]) -> pa.Array | pa.ChunkedArray:

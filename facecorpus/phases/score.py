@@ -34,6 +34,7 @@ from facecorpus.units import Unit
 PHASE = "score"
 _HASHED_PX = 128
 """Side of the crop that is made for the perceptual hash alone, which looks at no more."""
+STAGED = "staged"
 GROUP = 32
 """Pictures that go to the detector together, at most."""
 GROUP_BYTES = 64 << 20
@@ -47,7 +48,7 @@ def rows_path(unit: str) -> str:
 
 def crops_path(unit: str) -> str:
     """Where the staged crops of a unit are, relative to the corpus."""
-    return f"staged/{unit}.crops"
+    return f"{STAGED}/{unit}.crops"
 
 
 def paths(unit: str) -> tuple[str, str]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from facecorpus import schema, shards, storage, units
 from facecorpus.dedup.resolve import resolve
@@ -117,8 +116,7 @@ def _read(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.
     """All scored rows in inventory order, with the name of the unit and the row in it."""
     tables: list[pa.Table] = []
     for part in parts:
-        with storage.open_read(storage.join(corpus.out, score.rows_path(part))) as file:
-            tables.append(pq.ParquetFile(file).read(use_threads=False))
+        tables.append(storage.read_table(storage.join(corpus.out, score.rows_path(part))))
     lengths = [len(table) for table in tables]
     names = pa.array(np.repeat(np.array(parts, dtype=object), lengths), pa.string())
     rows = pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]), pa.int32())

@@ -17,7 +17,14 @@ from facecorpus.storage.places import (
     stamp,
 )
 from facecorpus.storage.publishing import clean_asides, publish, stands_for
-from facecorpus.storage.tables import publish_json, publish_table, read_json, read_table
+from facecorpus.storage.tables import (
+    json_bytes,
+    publish_json,
+    publish_table,
+    read_json,
+    read_table,
+    whole_parquet,
+)
 from facecorpus.storage.walking import walk_files
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "is_local",
     "is_within",
     "join",
+    "json_bytes",
     "list_dir",
     "local_path",
     "open_read",
@@ -41,4 +49,5 @@ __all__ = [
     "stamp",
     "stands_for",
     "walk_files",
+    "whole_parquet",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -26,28 +27,39 @@ def read_json(url: str) -> Any:
 
 def publish_json(url: str, obj: Any) -> None:
     """Publish as indented JSON with sorted keys and a final newline: equal objects give equal bytes."""
-    data = json.dumps(obj, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
-    publish(url, lambda stream: _write_all(stream, data.encode()))
+    publish(url, lambda stream: _write_all(stream, json_bytes(obj)))
+
+
+def json_bytes(obj: Any) -> bytes:
+    """What `publish_json` writes."""
+    return (json.dumps(obj, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _write_all(stream: BinaryIO, data: bytes) -> None:
     stream.write(data)
 
 
-def read_table(url: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file, or some of its columns, as a table.
+def read_table(url: str, columns: Sequence[str] | None = None, *, row_group: int | None = None) -> pa.Table:
+    """A Parquet file, some of its columns, or one of its row groups, as a table.
 
     Raises:
-        UserError: it is not a whole Parquet file.
+        UserError: it is not a whole Parquet file, or lacks the columns or the row group.
     """
-    with open_read(url) as stream:
-        try:
-            names = list(columns) if columns is not None else None
-            return pq.ParquetFile(stream).read(names, use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(
-                f"{url} is not a whole Parquet file ({error}); remove it and run again"
-            ) from error
+    names = list(columns) if columns is not None else None
+    with open_read(url) as stream, whole_parquet(url):
+        file = pq.ParquetFile(stream)
+        if row_group is None:
+            return file.read(names, use_threads=False)
+        return file.read_row_group(row_group, names, use_threads=False)
+
+
+@contextlib.contextmanager
+def whole_parquet(url: str) -> Generator[None]:
+    """Turns whatever Arrow raises on a damaged Parquet file into a UserError that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as error:
+        raise UserError(f"{url} is not a whole Parquet file ({error}); remove it and run again") from error
 
 
 def publish_table(url: str, table: pa.Table) -> None:
