@@ -151,7 +151,7 @@ def test_pictures_from_0_and_labels_from_1_are_not_guessed(setting: str | None, 
         with pytest.raises(
             UserError,
             match=r"pictures of F001 T1 are called 0 to 4 and its labels are of frames 2 to 6: if pictures "
-            r"begin with 0 and labels with 1, .*bp4d_plus/picture_0=frame_1 if .*/picture_0=frame_0 if",
+            r"begin with 0 and labels with 1, .*bp4d_plus/picture_0=frame_1:PATH if .*=frame_0:PATH if",
         ):
             list(source.inventory())
         return

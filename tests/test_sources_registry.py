@@ -54,6 +54,8 @@ def test_describe_tells_what_an_adapter_reads() -> None:
     assert marked == set(adapters())
     assert "no adapter; ffhq=folder:PATH or ffhq=archive:PATH" in describe("ffhq")
     assert "--sources celeba" in describe("celeba")
+    assert "bp4d_plus/picture_0=frame_1:PATH if pictures count from 0" in describe("bp4d_plus")
+    assert "settings" not in describe("celeba")
     with pytest.raises(UserError, match="no data set 'celebb' is known; there is celeba"):
         describe("celebb")
 

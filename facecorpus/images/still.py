@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import tempfile
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
@@ -40,6 +42,8 @@ _WIDTHS = frozenset((1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64))
 _METHODS = {34892: "lossy JPEG of DNG", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
 """Ways of compression that not every libtiff knows."""
 _WHITES = frozenset((1023, 4095, 16383))
+_FAX_DAMAGE = re.compile(rb"^Fax[^\n]*(?:Bad code word|Premature EO[FL])[^\n]{0,80}", re.MULTILINE)
+_SAID_BYTES = 1 << 16
 _STRIP_BYTES = 8 << 20
 _ALPHA = frozenset(("LA", "La", "PA", "RGBA", "RGBa"))
 _SIXTEEN = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
@@ -59,7 +63,7 @@ def _opened(data: bytes, kind: str) -> Generator[Image.Image]:
         warnings.simplefilter("ignore")
         try:
             with (
-                _quietly() if kind == "tiff" else nullcontext(),
+                _listening() if kind == "tiff" else nullcontext(),
                 Image.open(io.BytesIO(data), formats=(_PILLOW_NAMES[kind],)) as image,
             ):
                 yield image
@@ -79,13 +83,22 @@ def _opened(data: bytes, kind: str) -> Generator[Image.Image]:
 
 
 @contextmanager
-def _quietly() -> Generator[None]:
-    """Without libtiff's own words on damage, a line for each row, which go to file descriptor 2."""
-    kept = os.dup(2)
+def _listening() -> Generator[None]:
+    """What libtiff says of damage goes to file descriptor 2, a line for each row: kept off the terminal, and
+    heeded where the codec goes on as though nothing were wrong (fax)."""
     try:
-        with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
-            os.dup2(nothing.fileno(), 2)
+        kept = os.dup(2)
+    except OSError:  # a process without one
         yield
+        return
+    try:
+        with tempfile.TemporaryFile() as said:
+            os.dup2(said.fileno(), 2)
+            yield
+            said.seek(0)
+            if found := _FAX_DAMAGE.search(said.read(_SAID_BYTES)):
+                words = found[0].decode("ascii", "replace")
+                raise ImageError(Reason.CORRUPT, f"the TIFF file is damaged: {words}")
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -93,7 +93,7 @@ class BP4D(Labelled):
         if self.setting is not None or not frames or 0 not in shown or 0 in frames:
             return
         meanings = " or ".join(
-            f"{self.adapter}/picture_0={value} if {meaning}"
+            f"{self.adapter}/picture_0={value}:PATH if {meaning}"
             for value, meaning in self.settings["picture_0"].items()
         )
         raise UserError(

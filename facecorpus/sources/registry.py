@@ -134,6 +134,17 @@ def _line(known: Facts) -> str:
     return f"{mark} {known.name:16s} {known.title:34s} {images:>18s} {identities:>18s}".rstrip()
 
 
+def _settings(name: str) -> str | None:
+    if name not in adapters():
+        return None
+    lines = [
+        f"{name}/{setting}={value}:PATH if {meaning}"
+        for setting, values in source_class(name).settings.items()
+        for value, meaning in values.items()
+    ]
+    return ("\n" + " " * 14).join(lines) or None
+
+
 def _page(known: Facts) -> str:
     if known.name in adapters():
         use = f"--sources {known.name}  (below --root), or --sources NAME={known.name}:PATH"
@@ -151,6 +162,7 @@ def _page(known: Facts) -> str:
         "page": known.url,
         "citation": known.citation,
         "use": use,
+        "settings": _settings(known.name),
     }
     shown = [f"{label:13s} {text}" for label, text in fields.items() if text]
     warning = (
