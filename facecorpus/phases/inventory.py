@@ -1,13 +1,14 @@
 """Phase 1: list every input of every source exactly once.
 
 One unit per source. Its table has a row group per scoring unit, so that scoring reads only its own rows, and
-its mark holds a digest per row group, so that one changed file makes one part stale.
+its mark holds a digest per row group, so that one changed file makes one part stale. A file that has another
+time but the bytes that were scored has not changed.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -15,10 +16,11 @@ import pyarrow.parquet as pq
 
 from facecorpus import schema, storage, units
 from facecorpus.errors import UserError
+from facecorpus.phases import scored
 from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.phases.files import publish_hashed, table_digest
 from facecorpus.record import Record, to_table
-from facecorpus.sources.base import RepeatedIdsError, stamp_of
+from facecorpus.sources.base import Reader, RepeatedIdsError, stamp_of
 from facecorpus.units import Unit
 
 PHASE = "inventory"
@@ -48,21 +50,25 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     spec = SourceSpec(**unit.spec)
     source = spec.open(corpus.out)
     stamps = source.stamps()
+    before = (units.read_mark(corpus.out, PHASE, spec.name) or {"summary": {}})["summary"]
+    reader = source.reader()
     groups: list[str] = []
+    listed: list[list[str]] = []
     count = 0
     repeated = frozenset[int]()
 
     def write(file: BinaryIO) -> None:
         nonlocal count
         groups.clear()
+        listed.clear()
         count = 0
         with pq.ParquetWriter(file, schema.INVENTORY, compression="zstd") as writer:
             for batch in _batches(source.inventory(repeated), corpus.recipe.inputs_per_unit):
                 table = to_table(batch, schema.INVENTORY)
                 writer.write_table(table, row_group_size=len(batch))
-                groups.append(
-                    units.digest(table_digest(table), [stamp_of(record, stamps) for record in batch])
-                )
+                now = [table_digest(table), units.digest([stamp_of(record, stamps) for record in batch])]
+                groups.append(_code(corpus, spec.name, reader, before, len(groups), now, batch))
+                listed.append(now)
                 count += len(batch)
         if count == 0:  # raised inside, so that nothing is published
             raise UserError(
@@ -75,9 +81,40 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     except RepeatedIdsError as error:
         repeated = error.hashes
         output = publish_hashed(corpus.out, path(spec.name), write)
-    summary = {"inputs": count, "groups": groups, "notes": source.notes}
+    finally:
+        reader.close()
+    summary = {"inputs": count, "groups": groups, "listed": listed, "notes": source.notes}
     units.finish(corpus.out, unit, [output], summary)
     return summary
+
+
+def _code(
+    corpus: Corpus,
+    source: str,
+    reader: Reader,
+    before: Mapping[str, Any],
+    number: int,
+    now: list[str],
+    batch: Sequence[Record],
+) -> str:
+    """Digest of a row group: the one it had where it lists the same and the bytes are the same.
+
+    Args:
+        corpus: the corpus.
+        source: its source's name.
+        reader: of the source.
+        before: the summary of the mark of an earlier listing, or nothing.
+        number: of the row group.
+        now: digests of its rows and of their files' stamps.
+        batch: the rows.
+    """
+    listed = before.get("listed", [])
+    if number < len(listed) and listed[number][0] == now[0]:
+        code = before["groups"][number]
+        part = scored.part_name(source, number)
+        if listed[number][1] == now[1] or scored.is_same(corpus, reader, part, code, batch):
+            return code
+    return units.digest(*now)
 
 
 def _batches(records: Iterator[Record], size: int) -> Iterator[list[Record]]:

@@ -27,11 +27,11 @@ from facecorpus.images import Header, ImageError, Picture, Pixels, decode, encod
 from facecorpus.phases import inventory
 from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.phases.files import publish_hashed, publish_parquet
+from facecorpus.phases.scored import PHASE, part_digest, part_name, rows_path
 from facecorpus.record import Reason, Record, State, from_table, to_table
 from facecorpus.sources.base import InputError, Reader
 from facecorpus.units import Unit
 
-PHASE = "score"
 _HASHED_PX = 128
 """Side of the crop that is made for the perceptual hash alone, which looks at no more."""
 STAGED = "staged"
@@ -39,11 +39,6 @@ GROUP = 32
 """Pictures that go to the detector together, at most."""
 GROUP_BYTES = 64 << 20
 """Decoded bytes that wait for the detector at most, besides the last picture; bounds a worker's memory."""
-
-
-def rows_path(unit: str) -> str:
-    """Where the rows of a unit are, relative to the corpus."""
-    return f"scores/{unit}.parquet"
 
 
 def crops_path(unit: str) -> str:
@@ -62,8 +57,8 @@ def plan(corpus: Corpus) -> list[Unit]:
     return [
         Unit(
             PHASE,
-            f"{spec.name}/part-{number:05d}",
-            units.digest(code, group),
+            part_name(spec.name, number),
+            part_digest(code, group),
             size,
             {"source": spec.name, "group": number},
         )

@@ -1,0 +1,63 @@
+"""Where the scored rows of a part are, and whether they are of the bytes that lie there now."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from facecorpus import storage, units
+from facecorpus.phases.corpus import Corpus
+from facecorpus.record import Reason, Record
+from facecorpus.sources.base import InputError, Reader
+
+PHASE = "score"
+_UNSEEN = (Reason.UNREADABLE, Reason.ERROR, Reason.CRASHED)
+"""Reasons that say nothing of an input's bytes."""
+
+
+def part_name(source: str, number: int) -> str:
+    """Name of the scoring unit of a row group of a source's inventory."""
+    return f"{source}/part-{number:05d}"
+
+
+def rows_path(unit: str) -> str:
+    """Where the rows of a unit are, relative to the corpus."""
+    return f"scores/{unit}.parquet"
+
+
+def part_digest(score_digest: str, group: str) -> str:
+    """Digest of a scoring unit, from the corpus's `score_digest` and that of the row group."""
+    return units.digest(score_digest, group)
+
+
+def is_same(corpus: Corpus, reader: Reader, part: str, group: str, records: Iterable[Record]) -> bool:
+    """Whether the inputs of a part are, byte for byte, those that were scored: files that were only touched.
+
+    Reads and hashes them, which is far cheaper than to score them; False wherever that is not certain.
+
+    Args:
+        corpus: the corpus.
+        reader: of the part's source.
+        part: name of the part.
+        group: digest of the row group, as it was when the part was scored.
+        records: the inputs as they are listed now.
+    """
+    mark = units.read_mark(corpus.out, PHASE, part)
+    url = storage.join(corpus.out, rows_path(part))
+    if mark is None or mark["digest"] != part_digest(corpus.score_digest(), group) or not storage.exists(url):
+        return False
+    try:
+        rows = storage.read_table(url, ["id", "face_index", "sha256", "reason"]).to_pylist()
+        known = {row["id"]: (row["sha256"], row["reason"]) for row in rows if row["face_index"] == 0}
+        return all(_is_known(reader, record, *known[record.id]) for record in records)
+    except Exception:  # whatever it is, scoring the part again will say
+        return False
+
+
+def _is_known(reader: Reader, record: Record, sha256: str | None, reason: str | None) -> bool:
+    if reason in _UNSEEN:
+        return False
+    try:
+        return hashlib.sha256(reader.read(record)).hexdigest() == sha256
+    except InputError as error:
+        return sha256 is None and error.reason == reason
