@@ -72,6 +72,14 @@ def shard(
     return sharded
 
 
+def lay_out_gradients(module: nn.Module) -> None:
+    """Give gradients the strides of their parameters in dimensions of one element too, where strides mean
+    nothing: with one sample a rank, that of `cls_token` is a view of all tokens', and DDP warns of it."""
+    for parameter in module.parameters():
+        if parameter.requires_grad and 1 in parameter.shape:
+            parameter.register_hook(lambda gradient: gradient.reshape(-1).view(gradient.shape))
+
+
 def is_sharded(module: nn.Module) -> bool:
     """Whether all ranks must call the module together."""
     return isinstance(module, FSDPModule)

@@ -79,6 +79,8 @@ class Trainer:
         if accelerator.is_fsdp2:
             self.wrapped = sharding.shard(accelerator, task, self.optimizer, compiled)
         else:
+            if accelerator.num_processes > 1:
+                sharding.lay_out_gradients(task)
             self.wrapped: nn.Module = accelerator.prepare(sharding.compiled(task) if compiled else task)
         self.progress = Progress()
         self.window = Window()

@@ -11,18 +11,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
+import psutil
 import pytest
 import torch
 from labelled_shards import one_cpu, small, write_labelled
+from safetensors.torch import load_file, save_file
 from test_trainer import SETTINGS, shards
 
-from fautrain import recipes, runs
+from fautrain import checkpoint, recipes, runs
 from fautrain.config import FinetuneConfig, RunConfig, override
 from fautrain.data import Batch, Loader, LoaderState, open_corpus, shard_cache
 from fautrain.data.benchmark import benchmark
 from fautrain.data.folds import split
 from fautrain.data.labels import LabelledSet, read_labels
+from fautrain.data.workers import start_worker
 from fautrain.errors import Stopped, UserError
 from fautrain.heldout import HeldOut
 from fautrain.runlog import read_log
@@ -234,11 +238,88 @@ def test_a_run_goes_on_where_its_shards_moved(shards: Path, tmp_path: Path) -> N
         runs.pretrain(configured(tmp_path / "there", *moved), tmp_path / "run", "auto")
 
 
+def slow_save() -> None:
+    """In the run's process: its checkpoints take long, as on a slow disk."""
+    save = checkpoint.save
+
+    def slow(*arguments: Any, **named: Any) -> Path:
+        Path("saving").touch()
+        time.sleep(1.5)
+        return save(*arguments, **named)
+
+    checkpoint.save = slow  # pyright: ignore
+
+
+def command_of(shards: Path, out: Path, *settings: str) -> list[str]:
+    line = ["pretrain", "--shards", str(shards), "--out", str(out), "--recipe", "tiny"]
+    return [*line, *(part for setting in (*SETTINGS, *settings) for part in ("--set", setting))]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_while_a_checkpoint_is_written_loses_nothing(
+    shards: Path, tmp_path: Path, number: int
+) -> None:
+    """What `timeout`, Slurm and a shell's Ctrl-C send: to the loader's processes too, and twice."""
+    out = tmp_path / "run"
+    line = command_of(shards, out, "data.workers=2", "train.epochs=1000")
+    running = forked.start(tmp_path, *line, before=slow_save)
+    assert running.process.pid is not None
+    while running.process.is_alive() and not (tmp_path / "saving").exists():
+        time.sleep(0.01)
+    family = psutil.Process(running.process.pid).children()
+    assert len(family) == 2
+    for _ in range(2):
+        os.killpg(running.process.pid, number)
+        time.sleep(0.05)
+    assert all(worker.is_running() for worker in family), "the step after needs them"
+    done = running.end()
+    assert done.code == 128 + number and "Traceback" not in done.err, done.err[-2000:]
+    name = signal.Signals(number).name
+    assert done.err.splitlines()[-1] == f"fautrain: stopped by {name}; the same command goes on where it was"
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    last = read_log(out)[-1].step
+    newest = checkpoint.latest(out)
+    assert newest is not None and checkpoint.step_of(newest) == last < 6000
+
+
+def test_loader_processes_set_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step and a checkpoint may take longer than any time a worker would give them."""
+    child = os.fork()
+    if child == 0:
+        start_worker(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        os._exit(int(signal.alarm(0) > 0))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_all_ranks_stop_after_the_same_step(shards: Path, tmp_path: Path) -> None:
+    """Told is one rank, and not the one that writes; the log, where ranks meet anyway, is far away."""
+    out = tmp_path / "run"
+    line = command_of(
+        shards, out, "train.epochs=1000", "log.every_steps=100000", "data.held_out=0", "data.batch_per_step=2"
+    )
+    ranks = forked.start_ranks(2, tmp_path, *line)
+    while all(rank.process.is_alive() for rank in ranks) and len(checkpoint.steps(out)) < 2:
+        time.sleep(0.01)
+    ranks[1].signal(signal.SIGTERM)
+    ended = [rank.end() for rank in ranks]
+    assert [done.code for done in ended] == [143, 143], [done.err[-2000:] for done in ended]
+    assert ended[0].err.splitlines()[-1].startswith("fautrain: stopped by SIGTERM")
+    assert "stride" not in ended[0].err + ended[1].err and "fautrain:" not in ended[1].err
+    newest = checkpoint.latest(out)
+    assert newest is not None and checkpoint.load(newest).world == 2
+
+
 # -- labels ------------------------------------------------------------------------------------------------
 
 
+def labels_in(where: Path) -> LabelledSet:
+    return read_labels(open_corpus(str(where), shard_cache(str(where / "cache"))), benchmark("disfa"), ())
+
+
 @pytest.fixture(scope="module")
-def labels(tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
+def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn DISFA, half of whose codes are missing at random, most of one subject."""
     rng = np.random.default_rng(5)
 
@@ -246,9 +327,12 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
         share = 0.9 if row["identity"] == "SN001" else 0.4
         row["labels"] = [(name, code) for name, code in row["labels"] if rng.random() > share]
 
-    where = write_labelled(tmp_path_factory.mktemp("missing") / "disfa", "disfa", frames=2, change=forget)
-    corpus = open_corpus(str(where), shard_cache(str(where / "cache")))
-    return read_labels(corpus, benchmark("disfa"), ())
+    return write_labelled(tmp_path_factory.mktemp("missing") / "disfa", "disfa", frames=2, change=forget)
+
+
+@pytest.fixture
+def labels(coded: Path) -> LabelledSet:
+    return labels_in(coded)
 
 
 def au_config(*settings: str) -> FinetuneConfig:
@@ -316,8 +400,32 @@ def test_missing_codes_count_the_same_in_any_parts(labels: LabelledSet, tmp_path
     for name, expected in whole.items():
         torch.testing.assert_close(split_up[name], expected, rtol=0, atol=1e-6, msg=name)
     assert max(float(g.abs().max()) for g in whole.values()) > 1e-2
-    coded = torch.from_numpy(labels.targets[:8]).isfinite().sum(dim=1)
-    assert coded.min() < coded.max()
+    codes = torch.from_numpy(labels.targets[:8]).isfinite().sum(dim=1)
+    assert codes.min() < codes.max()
+
+
+def gradients_of_a_rank(where: Path, out: Path) -> None:
+    """In each of two ranks: five of nine samples in two parts, and four in two."""
+    torch.set_num_threads(1)
+    labels = labels_in(where)
+    trainer = au_trainer(labels, out)
+    rank = trainer.accelerator.process_index
+    cuts = ((0, 2), (2, 5)) if rank == 0 else ((5, 7), (7, 9))
+    parts = [au_batches(labels, range(*cut), 1, (cut[1] - cut[0]) * 4 / 9)[0] for cut in cuts]
+    found = gradients(trainer, parts)
+    if rank == 0:
+        save_file(found, out / "gradients.safetensors")
+    trainer.accelerator.end_training()
+
+
+def test_missing_codes_count_the_same_on_any_ranks(labels: LabelledSet, coded: Path, tmp_path: Path) -> None:
+    """Uneven parts, of an uneven step."""
+    forked.call_ranks(2, gradients_of_a_rank, coded, tmp_path)
+    found = load_file(tmp_path / "gradients.safetensors")
+    whole = gradients(au_trainer(labels, tmp_path), au_batches(labels, range(9), 1))
+    assert found.keys() == whole.keys()
+    for name, expected in whole.items():
+        torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-6, msg=name)
 
 
 def test_a_step_without_a_code_changes_nothing(labels: LabelledSet, tmp_path: Path) -> None:
