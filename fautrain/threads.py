@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 FLOPS_PER_THREAD: Final = 2e9
 """Of one picture's training step (forward and backward). Below it threads wait for each other more than they
-compute: on a machine with other work the tiny model was 4 to 17 times slower with two threads than with one.
+compute: on a machine with other work the tiny model was 3 to 19 times slower with two threads than with one.
 """
 FOR_A_GPU: Final = 4
 """Threads at most where a GPU computes: the CPU makes a few small tensors a step."""

@@ -19,11 +19,13 @@ from labelled_shards import SMALL, files_of, write_labelled
 
 from fautrain import checkpoint
 from fautrain.evaluation import prediction_files, read_predictions, read_result
+from fautrain.runlog import read_log
 
 RANDOM = ("model.drop_path=0.2", "data.erasing=0.5", "data.mixup=0.8", "data.cutmix=0.5")
 """All that draws while training: drop path and the noise of erasing from torch's own generator."""
 STEPS = 8
 """Of each fold: two epochs of 90 frames in batches of 24."""
+TIMES = ("images_per_s", "data_wait", "mfu")
 FOLDS = ("--fold", "1,3")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -72,7 +74,17 @@ def kill(shards: Path, out: Path, lots: random.Random, *settings: str) -> bool:
     return running.end().code == -signal.SIGKILL
 
 
+def logged(out: Path) -> list[tuple[str, str, int, dict[str, str]]]:
+    """All lines of all logs, without times."""
+    return [
+        (fold.name, line.kind, line.step, {n: str(v) for n, v in line.values.items() if n not in TIMES})
+        for fold in sorted(out.glob("seed-*/fold-*"))
+        for line in read_log(fold)
+    ]
+
+
 def assert_same(out: Path, expected: Path) -> None:
+    assert logged(out) == logged(expected)
     ours, theirs = files_of(out), files_of(expected)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []

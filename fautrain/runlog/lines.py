@@ -2,6 +2,18 @@
 
     {"kind": "train", "step": 40, "epoch": 0.5, "time": 1763791234.5, "values": {"loss": 0.75, "lr": 0.0001}}
 
+What it promises: however often a run was killed, stopped or gone on with, the log at its end is that of an
+uninterrupted run of the same command. Every line is there once, in the order of steps (of one step: `train`,
+then what was evaluated); every value is equal to the last bit wherever the computation is (on a CPU, and on a
+GPU as far as its kernels are deterministic), a mean that an interruption fell into included, for checkpoints
+keep what was summed. Only `time` and what follows from it differ: `images_per_s`, `mfu`, `data_wait`. Where
+`train.max_steps` or `log.every_steps` changed in between, the lines stand where they were due at the time.
+
+`train` lines are means over the steps since the line before, less those that were skipped for a gradient that
+is not finite (null where all were; `nonfinite` counts them). `images_per_s`, `mfu` and `data_wait` (the share
+of time spent waiting for samples, of the rank that waited longest) are of the time spent in those steps:
+evaluations and checkpoints are left out, skipped steps are not. Other kinds are means over samples.
+
 Floats come back exactly. JSON has no NaN or infinity: such a value is null, and a further member `nonfinite`
 tells which it was, as in `"nonfinite": {"loss": "nan"}`.
 """
@@ -98,7 +110,7 @@ def cut_log(run_dir: Path, step: int) -> int:
     after = "".join(kept)
     if after == before:
         return 0
-    aside = path.with_name(f".{path.name}.part-{os.getpid()}")
+    aside = path.with_name(f".{path.name}.part")  # one name: what a kill leaves here is written over
     with aside.open("w") as file:
         file.write(after)
         file.flush()
