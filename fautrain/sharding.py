@@ -52,6 +52,13 @@ def compiled(module: nn.Module) -> nn.Module:
     return cast(nn.Module, torch.compile(module, dynamic=False))
 
 
+def compile_blocks(module: nn.Module) -> None:
+    """Compile the blocks of a model in place, as `compiled` does a whole one; they share their graphs."""
+    torch.compiler.reset()
+    for block in (part for part in module.modules() if isinstance(part, Block)):
+        block.forward = torch.compile(block.forward, dynamic=False)
+
+
 def shard(
     accelerator: Accelerator, task: nn.Module, optimizer: torch.optim.Optimizer, compiled: bool
 ) -> nn.Module:
@@ -62,9 +69,7 @@ def shard(
     `compiled` compiles the blocks one by one, inside of what gathers their weights.
     """
     if compiled:
-        torch.compiler.reset()
-        for block in (module for module in task.modules() if isinstance(module, Block)):
-            block.forward = torch.compile(block.forward, dynamic=False)
+        compile_blocks(task)
     sharded = cast(nn.Module, accelerator.prepare(task, optimizer)[0])
     for name in ("picture", "probabilities"):
         if hasattr(task, name):

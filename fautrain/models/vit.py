@@ -132,7 +132,7 @@ class Mlp(nn.Module):
         return self.fc2(functional.gelu(self.fc1(tokens)))
 
 
-def drop_path(branch: Tensor, rate: float) -> Tensor:
+def drop_path(branch: Tensor, rate: float | Tensor) -> Tensor:
     """Stochastic depth (Huang et al. 2016): zero the branch (N, ...) of each sample with probability `rate`.
 
     What stays is divided by `1 - rate`, so that the mean over draws is the branch. The draw, one number per
@@ -141,7 +141,6 @@ def drop_path(branch: Tensor, rate: float) -> Tensor:
     # In bfloat16 the scale itself would be off: 1 / 0.9 is stored as 1.109.
     dtype = torch.promote_types(branch.dtype, torch.float32)
     shape = (len(branch), *(1 for _ in branch.shape[1:]))
-    # Compared, not `bernoulli`: that would make the compiler compile every block anew for its own rate.
     kept = torch.rand(shape, dtype=dtype, device=branch.device) < 1 - rate
     return branch * (kept.to(dtype) / (1 - rate))
 
@@ -149,9 +148,13 @@ def drop_path(branch: Tensor, rate: float) -> Tensor:
 class Block(nn.Module):
     """Pre-norm transformer block, (N, T, D) -> (N, T, D); `drop` is its rate of stochastic depth."""
 
+    rate: Tensor
+
     def __init__(self, width: int, heads: int, drop: float = 0.0) -> None:
         super().__init__()
-        self.drop = drop
+        self.drop, self.drops = drop, drop > 0
+        # A tensor: compiled alone, all blocks share a graph, where a number would be a constant of each.
+        self.register_buffer("rate", torch.tensor(drop), persistent=False)
         self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
@@ -163,7 +166,7 @@ class Block(nn.Module):
         return tokens + self._kept(self.mlp(self.norm2(tokens)))
 
     def _kept(self, branch: Tensor) -> Tensor:
-        return drop_path(branch, self.drop) if self.training and self.drop > 0 else branch
+        return drop_path(branch, self.rate) if self.training and self.drops else branch
 
 
 class PatchEmbed(nn.Module):
