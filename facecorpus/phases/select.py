@@ -7,6 +7,7 @@ the verdict on every row, and `placement.parquet`, the kept rows in shard order 
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from facecorpus import schema, shards, storage, units
+from facecorpus.dedup import compiled
 from facecorpus.dedup.resolve import resolve
 from facecorpus.errors import UserError
 from facecorpus.phases import score
@@ -68,6 +70,8 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     candidates = scored.take(pa.array(places))
     rules = corpus.recipe.dedup
     cores = len(os.sched_getaffinity(0))  # threads; the result does not depend on them
+    if rules is not None and compiled.load():
+        print("select: compiling the search for duplicates, about 20 s", file=sys.stderr, flush=True)
     verdicts = _all_different(len(places)) if rules is None else resolve(candidates, rules, workers=cores)
     keys = pa.array([shards.sample_key(i) for i in candidates["id"].to_pylist()])
     kept = verdicts["duplicate_of"].is_null().to_numpy()
