@@ -262,6 +262,12 @@ def override(value: CorpusRecipe, settings: typing.Iterable[str]) -> CorpusRecip
         *groups, last = path.split(".")
         target: Any = data
         for depth, name in enumerate((*groups, last)):
+            if target is None:
+                group = ".".join(groups[:depth])
+                raise UserError(
+                    f"--set {setting}: {group} is off in this recipe, so this would change nothing; leave it "
+                    f"out, or put --set {group}={{}} before it, which turns {group} on"
+                )
             if not isinstance(target, dict) or name not in target:
                 known = target if isinstance(target, dict) else data
                 raise UserError(f"--set {setting}: the recipe has no value {path!r}; {nearest(name, known)}")
@@ -271,6 +277,8 @@ def override(value: CorpusRecipe, settings: typing.Iterable[str]) -> CorpusRecip
             target[last] = json.loads(text)
         except json.JSONDecodeError:
             target[last] = text
+        if isinstance(target[last], dict):  # a whole group: the values it does not name are the defaults
+            data = to_plain(from_plain(data))
     return from_plain(data)
 
 

@@ -66,3 +66,12 @@ def test_bad_settings_are_refused_with_a_remedy(setting: str, says: str) -> None
 def test_unknown_recipe_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match="face9m"):
         recipe("face9")
+
+
+def test_a_value_of_a_group_that_is_off_is_refused_until_it_is_on() -> None:
+    plain = recipes.recipe("face9m-script")
+    assert plain.dedup is None
+    with pytest.raises(UserError, match=r"dedup is off in this recipe.*put --set dedup=\{\} before it"):
+        recipes.override(plain, ["dedup.image_radius=20"])
+    rules = recipes.override(plain, ["dedup={}", "dedup.image_radius=20"]).dedup
+    assert rules is not None and rules.image_radius == 20
