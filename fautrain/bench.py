@@ -130,7 +130,8 @@ def _as_the_original(trainer: Trainer, task: Task, take: Callable[[], list[Batch
         for batch in take():
             inputs = [tensor.to(trainer.device) for tensor in task.inputs(batch)]
             with torch.autocast(kind, torch.float16):
-                loss = task(*inputs)["loss"]
+                values = task(*inputs)
+                loss = torch.stack([values[name] for name in task.terms]).sum()
             total += loss.item()
             scaler.scale(loss).backward()
         scaler.step(optimizer)

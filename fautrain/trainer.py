@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +83,7 @@ class Trainer:
             self.wrapped: nn.Module = accelerator.prepare(sharding.compiled(task) if compiled else task)
         self.progress = Progress()
         self.window = Window()
+        self._copying = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self.nonfinite = torch.zeros((), device=self.device)
         """Skipped steps in all, on the device."""
         peak = peak_flops(torch.cuda.get_device_name(self.device)) if self.device.type == "cuda" else None
@@ -187,8 +187,19 @@ class Trainer:
         return {name: torch.where(good, value, 0.0) for name, value in values.items()}
 
     def on_device(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What the model gets of a batch, where it is computed."""
-        return tuple(tensor.to(self.device, non_blocking=True) for tensor in inputs)
+        """What the model gets of a batch, where it is computed.
+
+        On a GPU it is copied beside the computing of the step before, in a stream of its own.
+        """
+        if self._copying is None:
+            return tuple(tensor.to(self.device) for tensor in inputs)
+        with torch.cuda.stream(self._copying):
+            moved = tuple(tensor.to(self.device, non_blocking=True) for tensor in inputs)
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_stream(self._copying)
+        for tensor in moved:
+            tensor.record_stream(computing)  # its memory is not the copies' again before the step is done
+        return moved
 
     def _shares(
         self, micro_batches: Sequence[Batch], parts: Sequence[tuple[Tensor, ...]]
@@ -262,10 +273,8 @@ class Trainer:
 
     def _take(self, batches: Iterator[Batch]) -> list[Batch]:
         """The parts of the next step."""
-        began = time.perf_counter()
-        micro = [next(batches) for _ in range(self.config.train.accumulate)]
-        self.window.waited_s += time.perf_counter() - began
-        return micro
+        with self.window.waiting(self.device):
+            return [next(batches) for _ in range(self.config.train.accumulate)]
 
     def _settle(self) -> None:
         """Wait for the device."""
@@ -294,7 +303,8 @@ class Trainer:
     def _log(self, watch: Stopwatch, log: RunLog, epoch: float, lr: float) -> None:
         """Write a line; here the host waits for the device."""
         window, self.window = self.window, Window()
-        waited = torch.tensor(window.waited_s, device=self.device)
+        self._settle()
+        waited = torch.tensor(window.waited(), device=self.device)
         rows = self._of_all_ranks([*window.sums.values(), waited]).tolist()
         skipped = int(self.nonfinite.item())
         seconds = watch.lap()
@@ -346,7 +356,7 @@ def make_accelerator(config: AnyConfig) -> Accelerator:
     precision = config.train.precision
     cuda = torch.cuda.is_available()
     if precision == "auto":
-        precision = "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
+        precision = "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     # The buffers are constants, the same on all ranks.
     kwargs = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
     plugin = sharding.sharding_plugin() if config.train.strategy == "fsdp2" else None

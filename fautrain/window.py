@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 GOOD = "good"
@@ -23,13 +24,35 @@ class Window:
     samples: int = 0
     """Since the last line, or since this process went on from a checkpoint: what the time was spent on."""
     waited_s: float = 0.0
-    """Spent waiting for samples, as `samples`."""
+    """Spent waiting for samples, as `samples`, on a CPU."""
+    waits: list[tuple[torch.cuda.Event, torch.cuda.Event]] = field(
+        default_factory=list[tuple[torch.cuda.Event, torch.cuda.Event]]
+    )
+    """On a GPU, begin and end of each wait, in the device's own order of work."""
 
     def add(self, values: Mapping[str, Tensor], samples: int) -> None:
         """One more step."""
         for name, value in values.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.samples += samples
+
+    @contextlib.contextmanager
+    def waiting(self, device: torch.device) -> Generator[None]:
+        """Time that counts as waiting. A GPU still busy with what it was given before waits for nothing."""
+        if device.type == "cuda":
+            wait = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            wait[0].record()
+            yield
+            wait[1].record()
+            self.waits.append(wait)
+            return
+        began = time.perf_counter()
+        yield
+        self.waited_s += time.perf_counter() - began
+
+    def waited(self) -> float:
+        """Seconds waited; the device must have settled."""
+        return self.waited_s + sum(begin.elapsed_time(end) for begin, end in self.waits) / 1000
 
 
 class Stopwatch:

@@ -13,9 +13,11 @@ import simplejpeg
 import torch
 from data_shards import write_corpus
 from PIL import Image
+from timm.data import auto_augment
 
 from fautrain.data import Loader, LoaderState, held_out_loader, make_loader
 from fautrain.data.augment import FILL, RandAugment, check_policy
+from fautrain.data.operations import OPERATIONS
 from fautrain.errors import UserError
 
 POLICY = "rand-m9-mstd0.5-inc1"
@@ -110,6 +112,36 @@ def test_strength_follows_the_magnitude() -> None:
     assert changes[0] < 0.8 * changes[1] and changes[1] < 0.9 * changes[2]
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_are_timms(name: str) -> None:
+    """Against timm's own, through Pillow, over the whole range of strengths of its policies."""
+    rng = np.random.default_rng(len(name))
+    strengths: dict[str, Any] = {
+        "rotate": lambda: (rng.uniform(-30, 30),),
+        "posterize": lambda: (int(rng.integers(1, 9)),),
+        "solarize": lambda: (int(rng.integers(0, 257)),),
+        "solarize_add": lambda: (int(rng.integers(0, 110)),),
+        **dict.fromkeys(("color", "contrast", "brightness", "sharpness"), lambda: (rng.uniform(0.1, 1.9),)),
+        **dict.fromkeys(("shear_x", "shear_y"), lambda: (rng.uniform(-0.3, 0.3),)),
+        **dict.fromkeys(("translate_x_rel", "translate_y_rel"), lambda: (rng.uniform(-0.45, 0.45),)),
+    }
+    options = {"fillcolor": FILL, "resample": Image.Resampling.BICUBIC}
+    plain = [np.full((PX, PX, 3), value, np.uint8) for value in (0, 77, 255)]
+    noise = rng.integers(0, 256, (PX - 7, PX, 3), np.uint8)
+    for image in [*plain, noise, *(scene(n) for n in range(20))]:
+        strength = strengths.get(name, tuple)()
+        theirs = getattr(auto_augment, name)(Image.fromarray(image), *strength, **options)
+        ours = OPERATIONS[name](image.copy(), *strength, **options)
+        apart = np.abs(ours.astype(int) - np.asarray(theirs).astype(int))
+        if name == "rotate":
+            smooth = image is not noise
+            assert np.median(apart) <= (1 if smooth else 12) and apart.mean() < (3 if smooth else 20)
+        elif "shear" in name or "translate" in name:
+            assert apart.max() <= 1 and apart.mean() < 0.02
+        else:
+            assert apart.max() == 0
+
+
 def test_posterising_to_no_bits_is_black_and_no_error() -> None:
     """At magnitude 10, which N(9, 0.5^2) reaches, timm asks for 0 bits."""
     black = (augmented(scene(), 300, "rand-m10-n1-p1-inc1") == 0).all((1, 2, 3)).mean()
@@ -153,8 +185,10 @@ def test_global_generators_are_left_as_they_were() -> None:
     before = states()
     augmented(scene(), 20)
     assert states() == before
-    with pytest.raises(TypeError):
-        RandAugment(POLICY, 0)(np.zeros((4, 4, 7), np.uint8), 0, 0)
+    augment = RandAugment(POLICY, 0)
+    augment.transform = lambda image: image[random.randrange(4), 9]
+    with pytest.raises(IndexError):
+        augment(np.zeros((4, 4, 3), np.uint8), 0, 0)
     assert states() == before
 
 

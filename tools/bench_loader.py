@@ -51,19 +51,20 @@ PX, BATCH, PREFETCH = 224, 64, 2
 AUGMENTS = ("resize-flip", "rrc-flip")
 
 
-def pictures(folder: Path) -> Iterator[bytes]:
-    """Encoded pictures, without end."""
+def pictures(folder: Path, preset: str = "sample") -> Iterator[bytes]:
+    """Encoded pictures, without end; drawn ones are of that preset."""
     real = os.environ.get("FACE_REAL_DATA")
     if real:
         tar_path = Path(real) / "lfw160.tar"
     else:
         from facecorpus.synth.datasets import write_datasets
 
-        write_datasets(folder / "drawn", sources=("casia_webface",))
+        write_datasets(folder / "drawn", preset=preset, sources=("casia_webface",))
         tar_path = folder / "drawn.tar"
         with tarfile.open(tar_path, "w") as tar:
             for path in sorted((folder / "drawn" / "casia_webface").rglob("*.jpg")):
-                tar.add(path)
+                if cv2.haveImageReader(str(path)):  # some are damaged, as in real sets
+                    tar.add(path)
     while True:
         with tarfile.open(tar_path) as tar:
             for member in tar:
@@ -72,9 +73,9 @@ def pictures(folder: Path) -> Iterator[bytes]:
                     yield file.read()
 
 
-def make_shards(folder: Path, images: int, per_shard: int = 500) -> str:
+def make_shards(folder: Path, images: int, per_shard: int = 500, preset: str = "sample") -> str:
     """Shards of `images` pictures at 224 px, q95, 4:4:4; returns their glob."""
-    source = pictures(folder)
+    source = pictures(folder, preset)
     (folder / "shards").mkdir()
     for number, first in enumerate(range(0, images, per_shard)):
         with (folder / "shards" / f"bench-{number:06d}.tar").open("wb") as file:

@@ -6,16 +6,16 @@ import random
 import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TypeAlias, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch.utils.data import get_worker_info
 
+from fautrain.data.operations import OPERATIONS, Pixels
 from fautrain.data.order import RANDAUGMENT, generator
 from fautrain.errors import UserError
-
-Pixels: TypeAlias = NDArray[np.uint8]
 
 FILL = (124, 116, 104)
 """RGB of what turning and shifting bring into the picture: the mean colour of ImageNet."""
@@ -44,7 +44,8 @@ class RandAugment:
     Equalize and Invert without strength; at magnitude m Rotate +-3 m degrees, ShearX and ShearY +-0.03 m,
     TranslateXRel and TranslateYRel +-0.045 m of the width, Color, Contrast, Brightness and Sharpness by the
     factor 1 +- 0.09 m, PosterizeIncreasing to 4 - floor(0.4 m) bits, SolarizeIncreasing from 256 - floor(25.6
-    m), SolarizeAdd of floor(11 m) below 128. Bicubic, bare areas filled with FILL.
+    m), SolarizeAdd of floor(11 m) below 128. Bicubic, bare areas filled with FILL. The draws are timm's, the
+    operations those of `operations`.
 
     timm 1.0.31 and 0.3.2, the version that MAE and FMAE name, draw the same and give the same pixels for this
     policy. (They differ elsewhere: `inc0` is `inc1` in 0.3.2, which knows neither `p` nor `mmax`.)
@@ -57,28 +58,28 @@ class RandAugment:
         hparams = {"img_mean": FILL, "interpolation": Image.Resampling.BICUBIC}
         transform = rand_augment_transform(policy, hparams)
         for operation in transform.ops:
-            if operation.name.startswith("Posterize"):
-                operation.aug_fn = _posterize
-        self.transform: Callable[[Image.Image], Image.Image] = transform
+            operation.aug_fn = OPERATIONS[operation.aug_fn.__name__]
+        self.transform: Callable[[Pixels], Pixels] = transform
         self.seed = seed
 
     def __call__(self, image: Pixels, epoch: int, sample: int) -> None:
         """Change an RGB (height, width, 3) picture in place; it must be contiguous."""
         words = generator(self.seed, RANDAUGMENT, epoch, sample).random_raw(2)
         with _global_draws(int(words[0]), words[1:]):
-            image[...] = np.asarray(self.transform(Image.fromarray(image)))
-
-
-def _posterize(image: Image.Image, bits: int, **_: object) -> Image.Image:
-    # For magnitude 10, 1 of 44 draws of N(9, 0.5^2), timm asks for 0 bits: a black picture until Pillow 12,
-    # whose later versions raise an error.
-    return image.point([value & -(256 >> max(bits, 0)) for value in range(256)] * 3)
+            changed = self.transform(image)
+        if changed is not image:
+            image[...] = changed
 
 
 @contextmanager
 def _global_draws(first: int, second: NDArray[np.uint64]) -> Generator[None]:
     """Seed the global generators of Python and numpy, which timm draws from, and restore them. Without
-    workers this is the training process, and they are others'."""
+    workers this is the training process, and they are others'; a worker's are nobody's."""
+    if get_worker_info() is not None:
+        random.seed(first)
+        np.random.seed(second.view(np.uint32))
+        yield
+        return
     python, legacy = random.getstate(), np.random.get_state()
     random.seed(first)
     np.random.seed(second.view(np.uint32))

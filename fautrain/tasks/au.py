@@ -58,8 +58,8 @@ class ActionUnitTask(Task):
         self.terms = ("au_loss", "id_loss") if adversary else ("au_loss",)
         self.subjects = int(self.heads.max()) + 1 if adversary else 0
         model = config.model
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
+        with torch.random.fork_rng(devices=[]):  # GPUs draw no weights: they are neither asked nor seeded
+            torch.default_generator.manual_seed(config.seed)
             self.model = ActionUnitModel(
                 size_of(model.size),
                 len(labels.aus),

@@ -35,7 +35,7 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
-        """What `forward` gets of a batch, on the CPU; the loop moves it to the device."""
+        """What `forward` gets of a batch; the loop moves to the device what is not there."""
 
     @abstractmethod
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:

@@ -30,8 +30,8 @@ class PretrainTask(Task):
         super().__init__(config.data.mean, config.data.std)
         self.config = config
         model = config.model
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
+        with torch.random.fork_rng(devices=[]):  # GPUs draw no weights: they are neither asked nor seeded
+            torch.default_generator.manual_seed(config.seed)
             self.model = make_mae(
                 model.size,
                 image_px=model.image_px,
@@ -55,8 +55,9 @@ class PretrainTask(Task):
         The noise is a function of (seed, epoch, place in the epoch): neither ranks, workers nor an
         interruption change it.
         """
-        # The compiler's decorator hides the signature.
-        noise: Tensor = mask_noise(self.config.seed, batch.epoch, batch.positions, self.model.patches)  # pyright: ignore
+        # Drawn where it is used. The compiler's decorator hides the signature.
+        places = batch.positions.to(self.model.cls_token.device, non_blocking=True)
+        noise: Tensor = mask_noise(self.config.seed, batch.epoch, places, self.model.patches)  # pyright: ignore
         return batch.images, noise
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
