@@ -47,9 +47,10 @@ def pretrain(
 
     from fautrain import recipes, runs
     from fautrain.config import override
+    from fautrain.data.shards import absolute
 
     config = override(recipes.recipe(recipe), settings or [])
-    config = replace(config, data=replace(config.data, shards=shards))
+    config = replace(config, data=replace(config.data, shards=absolute(shards)))
     runs.pretrain(config, out, resume)
 
 
@@ -71,7 +72,7 @@ def finetune(
     ] = "0",
     init: Annotated[
         str | None,
-        typer.Option("--init", help="Pretrained weights: a run, checkpoint or file, or hub:OWNER/NAME."),
+        typer.Option("--init", help="Pretrained weights: a run, checkpoint, file, hub:OWNER/NAME, or none."),
     ] = None,
     subset: Annotated[
         str | None, typer.Option("--subset", help="Train on every N-th frame: 10%, 0.5% or 1/7.")
@@ -87,16 +88,29 @@ def finetune(
     from fautrain.config import override
     from fautrain.data.benchmark import benchmark
     from fautrain.data.folds import subset as every_nth
+    from fautrain.data.shards import absolute
     from fautrain.recipes import finetuning_recipe
 
     for value, option in (("seed", "--seeds"), ("data.fold", "--fold"), ("data.dataset", "--dataset")):
         if any(setting.partition("=")[0].strip() == value for setting in settings or []):
             raise UserError(f"--set {value} would be overruled by {option}; give that")
     name = benchmark(dataset).name
-    changes = [f"data.dataset={dataset}", *([f"data.shards={shards}"] if shards else [])]
+    if not shards and Path("build", name).exists():
+        shards = f"build/{name}"
+    # Whole paths: the run is looked at from other folders later.
+    changes = [f"data.dataset={Path.cwd() / dataset if dataset.endswith('.toml') else dataset}"]
+    changes += [f"data.shards={absolute(shards)}"] if shards else []
     changes += [f"model.init={init}"] if init else []
     changes += [f"data.every={every_nth(subset)}"] if subset else []
-    config = override(finetuning_recipe(recipe, name), [*changes, *(settings or [])])
+    changes += settings or []
+    given = finetuning_recipe(recipe, name)
+    config = override(given, changes)
+    asked = any(change.partition("=")[0].strip() == "model.init" for change in changes)
+    if config.model.init is None and not asked and given.model.size != "tiny":
+        raise UserError(
+            f"--init is not given, and recipe {recipe} is meant to start from pretrained weights: give a "
+            f"run, a file or hub:OWNER/NAME, or --init none for a random ViT of size {config.model.size}"
+        )
     folder = out if out is not None else Path("build/finetune") / f"{name}-{recipe}"
     numbers = () if fold == "all" else _numbers("--fold", fold)
     from fautrain.runs.finetune import finetune
@@ -187,6 +201,11 @@ def recipes(
         dataset = benchmark(dataset).name
     elif name in FINETUNING and name not in RECIPES:
         dataset = "disfa"
+        typer.echo(
+            "fautrain: --dataset is not given, so these are the values for disfa; "
+            "other benchmarks have others: --dataset bp4d, bp4d_plus or your TOML file\n",
+            err=True,
+        )
     typer.echo(explanation(name, dataset), err=True)
     config = recipe(name) if dataset is None else finetuning_recipe(name, dataset)
     typer.echo(json.dumps(to_plain(override(config, settings or [])), indent=1))
@@ -238,14 +257,14 @@ def report(
 
 
 @checkpoints.command("verify")
-def verify(path: Annotated[Path, typer.Argument(help="A checkpoint's directory.")]) -> None:
-    """Check every byte of a checkpoint against its manifest."""
-    from fautrain.checkpoint import verify
+def verify(
+    path: Annotated[Path, typer.Argument(help="A checkpoint's directory, a run's, or a final model's.")],
+) -> None:
+    """Check every byte of a checkpoint, of all those of a run, or of a final model, against its hashes."""
+    from fautrain.runs.trained import verified
 
-    faults = verify(path)
-    if faults:
-        raise UserError(f"{path} is not whole: {'; '.join(faults)}; use an older one")
-    typer.echo(f"{path} is whole")
+    for line in verified(path):
+        typer.echo(line)
 
 
 @checkpoints.command("inspect")

@@ -145,6 +145,7 @@ class Trainer:
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
             barrier=self.accelerator.wait_for_everyone,
+            share=lambda path: from_main(self.accelerator, path) or "",
         )
 
     # -- one step ----------------------------------------------------------------------------------------

@@ -72,6 +72,19 @@ def file_barrier(folder: Path, rank: int, world: int) -> Callable[[], None]:
     return barrier
 
 
+def file_share(folder: Path, rank: int, barrier: Callable[[], None]) -> Callable[[str], str]:
+    """What rank 0 tells the others, through that directory."""
+
+    def share(value: str) -> str:
+        told = folder / "told"
+        if rank == 0:
+            told.write_text(value)
+        barrier()
+        return told.read_text()
+
+    return share
+
+
 def main() -> None:
     """Writes what the command line asks for, with a line per published checkpoint."""
     torch.set_num_threads(1)
@@ -86,7 +99,8 @@ def main() -> None:
         step, rank, world = map(int, sys.argv[2:5])
         barrier = file_barrier(Path(sys.argv[5]), rank, world)
         state = state_of(step, rank) if rank == 0 else State(step=step, rng=generators_of(step, rank))
-        print(save(run_dir, state, keep=3, rank=rank, world=world, barrier=barrier))
+        share = file_share(Path(sys.argv[5]), rank, barrier)
+        print(save(run_dir, state, keep=3, rank=rank, world=world, barrier=barrier, share=share))
 
 
 if __name__ == "__main__":

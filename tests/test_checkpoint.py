@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -32,6 +33,7 @@ from fautrain.checkpoint import (
     steps,
     verify,
 )
+from fautrain.checkpoint.manifest import write_manifest
 from fautrain.errors import UserError
 
 torch.set_num_threads(1)
@@ -268,3 +270,55 @@ def test_names_of_steps() -> None:
     assert step_of("/runs/a/checkpoints/step-00001200") == 1200
     assert step_of("/runs/a/checkpoints/step-123456789") == 123456789
     assert step_of("/runs/a/checkpoints/.step-00001200.part-77") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("progress.json", b'{"dict": [["loader", {"tensor": "gone"}]]}'),
+        ("progress.json", b'{"scalar": ["O", "00"]}'),
+        ("progress.json", b"[" * 100_000),
+        ("progress.json", b"\xff\xfe"),
+        ("optimizer.json", b'{"unknown": 1, "two": 2}'),
+        ("optimizer.safetensors", b"\xff" * 16),
+        ("model.safetensors", (1 << 40).to_bytes(8, "little") + b"{}"),
+        ("model.safetensors", b""),
+        ("config.json", b'{"name": '),
+        ("rank-00000.json", b'{"array": "none"}'),
+    ],
+)
+def test_content_that_only_its_hashes_vouch_for_is_refused_in_a_sentence(
+    two: Path, name: str, content: bytes
+) -> None:
+    """Somebody rewrote a file and the manifest with it."""
+    folder = at(two, 2)
+    (folder / name).write_bytes(content)
+    write_manifest(folder, 2, 1)
+    assert verify(folder) == []
+    with pytest.raises(UserError, match="holds what fautrain does not write") as refusal:
+        load(folder)
+    assert "\n" not in str(refusal.value) and str(folder) in str(refusal.value)
+    with contextlib.suppress(UserError):  # it may not look into that file
+        inspect(folder)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"[" * 100_000,
+        lambda data: b"[]",
+        lambda data: b'{"format": 1, "step": 2, "world": 1, "files": []}',
+        lambda data: data.replace(b"model.safetensors", b"../../../model.st"),
+        lambda data: data.replace(b'"bytes": ', b'"bytes": 1e999, "b": '),
+        lambda data: data.replace(b'"step": 2', b'"step": "2"'),
+        lambda data: data.replace(b'"step": 2', b'"step": ' + b"9" * 5000),
+        lambda data: b"\xff" + data,
+        lambda data: b"",
+    ],
+)
+def test_a_damaged_manifest_is_a_fault(two: Path, damage: Callable[[bytes], bytes]) -> None:
+    manifest = at(two, 2) / "manifest.json"
+    manifest.write_bytes(damage(manifest.read_bytes()))
+    assert verify(at(two, 2)) == ["manifest.json: torn: it cannot be read"]
+    found = latest(two)
+    assert found is not None and found.name == "step-00000001"

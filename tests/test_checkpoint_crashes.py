@@ -151,12 +151,16 @@ def test_a_file_that_may_not_grow_is_said_and_costs_nothing(tmp_path: Path, limi
 def test_two_ranks_write_one_checkpoint(tmp_path: Path) -> None:
     run_dir, meeting = tmp_path / "run", tmp_path / "barrier"
     meeting.mkdir()
-    run_dir.mkdir()
+    # A directory with a name like that of the one aside, which holds something of the user's.
+    other = run_dir / "checkpoints" / ".step-00000005.part-1"
+    other.mkdir(parents=True)
+    (other / "notes.txt").write_text("mine")
     processes = [writer(run_dir, 5, rank, 2, meeting) for rank in (0, 1)]
     for process in processes:
         said, complaint = process.communicate(timeout=120)
         assert process.returncode == 0, complaint
         assert said.strip() == str(run_dir / "checkpoints" / "step-00000005")
+    assert (other / "notes.txt").read_text() == "mine"
     path = latest(run_dir)
     assert path is not None and load(path).world == 2
     assert same_state(load(path, rank=0), state_of(5))
@@ -173,6 +177,13 @@ def test_two_ranks_write_one_checkpoint(tmp_path: Path) -> None:
 def test_a_rank_that_fails_leaves_nobody_waiting(tmp_path: Path, bad_rank: int, words: str) -> None:
     meeting = threading.Barrier(2, timeout=30)
     outcome: dict[int, Exception] = {}
+    told: list[str] = []
+
+    def share(number: int, value: str) -> str:
+        if number == 0:
+            told.append(value)
+        meeting.wait()
+        return told[0]
 
     def rank(number: int) -> None:
         rng = object() if number == bad_rank else generators_of(1, number)
@@ -184,6 +195,7 @@ def test_a_rank_that_fails_leaves_nobody_waiting(tmp_path: Path, bad_rank: int, 
                 rank=number,
                 world=2,
                 barrier=lambda: void(meeting.wait()),
+                share=lambda value: share(number, value),
             )
         except Exception as error:
             outcome[number] = error

@@ -95,7 +95,16 @@ def test_refusing_is_a_sentence_and_exit_code_2(place: Path) -> None:
         (("--dataset", "disfo"), ("--dataset disfo", "did you mean 'disfa'?")),
         (("--dataset", "none.toml"), ("none.toml cannot be read",)),
         (("--recipe", "fmae-itt"), ("--recipe fmae-itt", "did you mean 'fmae-iat'?")),
-        (("--recipe", "mae-face"), ("--recipe mae-face: there is no such recipe",)),
+        (
+            ("--recipe", "mae-face"),
+            (
+                "mae-face is one of pretraining",
+                "'fautrain pretrain --recipe mae-face'",
+                "as --init",
+                "fmae-iat",
+            ),
+        ),
+        (("--recipe", "fmae-iat"), ("--init is not given", "pretrained weights", "--init none", "large")),
         (("--fold", "4"), ("--fold 4", "disfa has folds 1 to 3")),
         (("--fold", "0"), ("data.fold=0; give a number of at least 1",)),
         (("--fold", "x"), ("--fold x: give whole numbers",)),
@@ -162,6 +171,18 @@ def test_finetune_refuses(refused: Callable[..., str], more: Commands, words: Co
         (("probe", "--checkpoint", FOLD), ("needs two subjects", "give it more frames")),
         (("recipes", "show", "fmae-iat", "--dataset", "bp4e"), ("there is no such benchmark", "bp4d")),
         (("recipes", "show", "fmae-iatt", "--dataset", "bp4d"), ("did you mean 'fmae-iat'?",)),
+        (("recipes", "show", "mae-face", "--dataset", "bp4d"), ("mae-face is one of pretraining",)),
+        (
+            ("pretrain", "--shards", "build/disfa", "--out", "x", "--recipe", "fmae-iat"),
+            ("fmae-iat is one of fine-tuning", "'fautrain finetune'", "fmae-vit-large"),
+        ),
+        (
+            ("report", RUN),
+            ("holds the folds of a fine-tuning run", f"{RUN}/report.html", "'fautrain evaluate"),
+        ),
+        (("report", FOLD), ("one fold of a fine-tuning run", "report.html")),
+        (("checkpoint", "verify", RUN), ("holds runs of folds", "fold-1")),
+        (("checkpoint", "verify", "build"), ("build holds no checkpoint",)),
     ],
 )
 def test_the_others_refuse(refused: Callable[..., str], arguments: Commands, words: Commands) -> None:
@@ -262,6 +283,24 @@ def test_a_benchmark_of_ones_own(place: Path, tmp_path: Path) -> None:
     assert (tmp_path / "build" / "finetune" / "mine-tiny" / "result.json").exists()
 
 
+def test_a_whole_run_and_a_final_model_are_verified(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.chdir(place):
+        for path in (FOLD, "pretrained", f"{FOLD}/final"):
+            app(["checkpoint", "verify", path], standalone_mode=False)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.rsplit("/", 1)[-1] for line in said] == [
+        "step-00000001 is whole",
+        "step-00000001 is whole",
+        "final is a whole final model",
+    ]
+
+
+def test_a_run_is_looked_at_from_any_folder(place: Path, tmp_path: Path) -> None:
+    """The shards of its configuration are found; that the frames are too few for a probe is told after."""
+    with contextlib.chdir(tmp_path), pytest.raises(UserError, match="needs two subjects"):
+        app(["probe", "--checkpoint", str(place / FOLD), "--out", "out"], standalone_mode=False)
+
+
 def test_evaluate_and_probe_say_where_to_look(place: Path, tmp_path: Path) -> None:
     done = forked.run(place, "evaluate", RUN)
     assert done.code == 0 and "DISFA, 8 AUs" in done.out and f"report: {RUN}/report.html" in done.out
@@ -278,6 +317,7 @@ def test_recipes_of_fine_tuning_are_listed_and_shown(tmp_path: Path) -> None:
     assert (config["identity"]["strength"], config["train"]["epochs"]) == (2.0, 30)
     assert config["data"]["dataset"] == "bp4d" and "lambda" in shown.err
     shown = forked.run(tmp_path, "recipes", "show", "fmae-iat", "--set", "identity.strength=3")
+    assert "--dataset is not given, so these are the values for disfa" in shown.err
     assert json.loads(shown.out)["identity"]["strength"] == 3.0
     tiny, tuned = (
         json.loads(forked.run(tmp_path, "recipes", "show", "tiny", *more).out)

@@ -47,13 +47,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         data = json.loads(found)
         body = {key: data[key] for key in ("format", "step", "world", "files")}
-    except (ValueError, KeyError, TypeError):
-        raise ValueError("torn: it cannot be read") from None
+        sound = _is_sound(body)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        data, body, sound = {}, {}, False
+    if not sound:
+        raise ValueError("torn: it cannot be read")
     if found != json_bytes(_sealed(body)):
         raise ValueError("altered: it does not agree with its own SHA-256")
     if data["format"] != FORMAT:
         raise ValueError(f"of format {data['format']}, and this version of fautrain reads {FORMAT}")
     return data
+
+
+def _is_sound(body: dict[str, Any]) -> bool:
+    """Whether it says what a manifest says, of files in its own directory alone."""
+    return type(body["step"]) is type(body["world"]) is int and all(
+        FILE_NAME.fullmatch(name) and type(entry["bytes"]) is int and type(entry["sha256"]) is str
+        for name, entry in body["files"].items()
+    )
 
 
 def verify(folder: str | Path) -> list[str]:

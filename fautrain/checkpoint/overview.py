@@ -11,7 +11,7 @@ from typing import Any, cast
 from safetensors import safe_open
 
 from fautrain.checkpoint.manifest import read_manifest, verify
-from fautrain.checkpoint.state import read_nested
+from fautrain.checkpoint.state import read_nested, reading
 from fautrain.errors import UserError
 
 
@@ -27,6 +27,11 @@ def inspect(folder: str | Path) -> str:
     faults = verify(folder)
     if faults:
         return "\n".join([f"{folder}: NOT WHOLE", *(f"  {fault}" for fault in faults)])
+    with reading(folder):
+        return _described(folder)
+
+
+def _described(folder: Path) -> str:
     manifest = read_manifest(folder)
     files = manifest["files"]
     total = sum(entry["bytes"] for entry in files.values())

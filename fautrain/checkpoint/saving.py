@@ -31,13 +31,15 @@ def save(
     rank: int = 0,
     world: int = 1,
     barrier: Callable[[], None] = _alone,
+    share: Callable[[str], str] = str,
 ) -> Path:
     """Writes RUN_DIR/checkpoints/step-NNNNNNNN and then removes those that `keep` does not spare.
 
     Every rank calls it with the same step, and `run_dir` is one directory for all of them. All is written in
     a directory aside, forced to disk, with the manifest last, and renamed in one step: a crash at any moment
     leaves the earlier checkpoints and either the whole new one or none. `state.rng` is taken here where it is
-    None. A checkpoint of the same step is replaced. `barrier` returns when all ranks have called it.
+    None. A checkpoint of the same step is replaced. `barrier` returns when all ranks have called it,
+    `share` gives all ranks what rank 0 calls it with.
 
     Returns:
         The checkpoint's directory.
@@ -58,14 +60,15 @@ def save(
             except Exception as error:
                 failures.append(error)
 
+    opened: list[str] = []
     if rank == 0:
-        attempt(lambda: _open_aside(run_dir, target))
-    barrier()
+        attempt(lambda: opened.append(_open_aside(run_dir, target)))
+    aside = share(opened[0] if opened else "")
     try:
-        attempt(lambda: _write_parts(_aside(target), state, rank))
+        attempt(lambda: _write_parts(_opened(aside, target), state, rank))
         barrier()
         if rank == 0:
-            attempt(lambda: _publish(_aside(target), target, state.step, world))
+            attempt(lambda: _publish(Path(aside), target, state.step, world))
         barrier()
     finally:
         if rank == 0:
@@ -79,27 +82,24 @@ def save(
     return target
 
 
-def _open_aside(run_dir: Path, target: Path) -> None:
-    """Makes the one directory aside of this run."""
+def _open_aside(run_dir: Path, target: Path) -> str:
+    """Makes the directory aside, on rank 0, and returns its path."""
     target.parent.mkdir(parents=True, exist_ok=True)
     sync(run_dir)
     clear_leftovers(run_dir)
-    (target.parent / f".{target.name}.part-{os.getpid()}").mkdir()
+    aside = target.parent / f".{target.name}.part-{os.getpid()}"
+    aside.mkdir()
+    return str(aside)
 
 
-def _aside(target: Path) -> Path:
-    """The directory that rank 0 has opened: other ranks do not know its process id."""
-    found = list(target.parent.glob(f".{target.name}.part-*"))
-    if not found:
+def _opened(aside: str, target: Path) -> Path:
+    """The directory aside that rank 0 has told of, seen from here."""
+    if not aside or not Path(aside).is_dir():
         raise UserError(
-            f"rank 0 has opened no directory {target.parent}/.{target.name}.part-*; mend what it reports, "
-            "or give all ranks the same shared directory"
+            f"rank 0 has opened no directory aside of {target}; mend what it reports, or give all ranks the "
+            "same shared directory"
         )
-    if len(found) > 1:
-        raise UserError(
-            f"{found[0]} and {found[1]} are being written at once; run one training in it at a time"
-        )
-    return found[0]
+    return Path(aside)
 
 
 def _write_parts(aside: Path, state: State, rank: int) -> None:

@@ -17,7 +17,7 @@ FOLDER = "checkpoints"
 """Where a run keeps them."""
 PINS = "pins.json"
 
-_LEFTOVER = re.compile(r"\.(abandoned-)?step-\d{8,}\.(part|gone)-\d+(-old)?")
+_LEFTOVER = re.compile(r"\.(abandoned-)?step-\d{8,}(\.(part|gone)-\d+(-old)?)+")
 
 _log = logging.getLogger("fautrain")
 
@@ -62,7 +62,7 @@ def pins(run_dir: str | Path) -> dict[str, int]:
     try:
         found = json.loads(path.read_bytes())
         return {str(label): int(step) for label, step in found.items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path} cannot be read; mend or delete it") from None
 
 

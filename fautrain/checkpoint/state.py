@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,32 @@ def load(folder: str | Path, rank: int = 0) -> State:
             f"the checkpoint {folder} is not whole: {faults[0]}{more}; "
             "use an older one, or --resume auto, which takes the newest whole one"
         )
+    with reading(folder):
+        return _read(folder, rank_file(rank))
+
+
+@contextlib.contextmanager
+def reading(folder: Path) -> Generator[None]:
+    """Turn what a checkpoint raises whose hashes are right and whose content is not into one sentence.
+
+    Raises:
+        UserError: its content is none of ours.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # damaged content raises whatever the place raises that meets it
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"the checkpoint {folder} holds what fautrain does not write ({said}); use another one"
+        ) from error
+
+
+def _read(folder: Path, own: str) -> State:
+    """The parts of a checkpoint that was verified."""
     manifest = read_manifest(folder)
     progress = read_nested(folder, "progress")
-    own = rank_file(rank)
     return State(
         step=manifest["step"],
         model=_in_order(load_file(folder / "model.safetensors")),
@@ -109,7 +133,8 @@ def load(folder: str | Path, rank: int = 0) -> State:
 
 def extra_of(folder: Path) -> Any:
     """`State.extra` of a checkpoint that was verified before."""
-    return read_nested(folder, "progress")["extra"]
+    with reading(folder):
+        return read_nested(folder, "progress")["extra"]
 
 
 def refuse_other_samples(step: int, extra: Any, corpus: str) -> None:

@@ -79,6 +79,15 @@ def split_list(text: str) -> list[str]:
     return [i.strip() for i in items if i.strip()]
 
 
+def absolute(text: str) -> str:
+    """The same shards, with paths that hold from any folder; URLs stay as they are.
+
+    >>> absolute("s3://b/x-{0..1}.tar,/data/shards")
+    's3://b/x-{0..1}.tar,/data/shards'
+    """
+    return ",".join(item if "://" in item else str(Path.cwd() / item) for item in split_list(text))
+
+
 def expand_braces(text: str) -> list[str]:
     """Every string that a brace expression stands for, in order: `{a,b}` and `{08..11}`, whose numbers keep
     the width of the first. Not nested.

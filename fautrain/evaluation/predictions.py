@@ -169,7 +169,7 @@ def read_predictions(path: Path) -> Predictions:
         table = pq.read_table(path)
         metadata = json.loads((table.schema.metadata or {})[_METADATA])
         version = metadata.pop("version")
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _damaged(path, "it is no Parquet file of predictions") from None
     if version != VERSION:
         raise UserError(

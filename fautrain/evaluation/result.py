@@ -143,8 +143,8 @@ def read_fold(path: Path) -> FoldResult:
 
 def _read(kind: type[Kind], path: Path) -> Kind:
     try:
-        return build(kind, json.loads(path.read_text("utf-8")))
+        return build(kind, json.loads(path.read_bytes()))
     except FileNotFoundError:
         raise UserError(f"there is no {path}; evaluate the run first") from None
-    except (OSError, ValueError, UserError) as error:
+    except (OSError, ValueError, ArithmeticError, RecursionError, UserError) as error:
         raise UserError(f"{path} holds no result ({error}); delete it and evaluate the run again") from None

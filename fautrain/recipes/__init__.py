@@ -50,6 +50,11 @@ def recipe(name: str) -> RunConfig:
     Raises:
         UserError: there is none; the message suggests the nearest.
     """
+    if name not in RECIPES and name in FINETUNING:
+        raise UserError(
+            f"--recipe {name} is one of fine-tuning; use it with 'fautrain finetune', or choose "
+            f"among {', '.join(RECIPES)}"
+        )
     if name not in RECIPES:
         raise UserError(f"--recipe {name}: there is no such recipe; {nearest(name, RECIPES)}")
     return RECIPES[name]()
@@ -61,6 +66,11 @@ def finetuning_recipe(name: str, dataset: str) -> FinetuneConfig:
     Raises:
         UserError: there is none; the message suggests the nearest.
     """
+    if name not in FINETUNING and name in RECIPES:
+        raise UserError(
+            f"--recipe {name} is one of pretraining; pretrain with it ('fautrain pretrain --recipe {name}'), "
+            f"give that run as --init, and choose among {', '.join(FINETUNING)} here"
+        )
     if name not in FINETUNING:
         raise UserError(f"--recipe {name}: there is no such recipe; {nearest(name, FINETUNING)}")
     return FINETUNING[name](dataset)

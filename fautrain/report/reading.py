@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from fautrain.config import RunConfig, from_plain
 from fautrain.errors import UserError
+from fautrain.plain import read_json
 from fautrain.runlog import Line, read_log
 
 _STEP = re.compile(r"step-(\d+)")
@@ -101,12 +101,14 @@ def read_run(folder: Path) -> Run:
         UserError: the folder holds no run, or its settings cannot be read.
     """
     path = folder / "config.json"
+    if any(folder.glob("seed-*/fold-*")):
+        raise UserError(
+            f"{folder} holds the folds of a fine-tuning run: its page is {folder / 'report.html'}, and "
+            f"'fautrain evaluate {folder}' writes it again"
+        )
     if not path.is_file():
         raise UserError(f"{folder} holds no run (it has no config.json); give the folder of --out")
-    try:
-        plain = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); restore it from a checkpoint") from None
+    plain = read_json(path, "restore it from a checkpoint")
     try:
         config = from_plain(plain)
     except UserError as error:

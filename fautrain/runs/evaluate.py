@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from fautrain.config import FinetuneConfig, from_plain
 from fautrain.data.benchmark import benchmark
 from fautrain.data.folds import refuse_shared_subjects, split
 from fautrain.data.origin import is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import TEST, Header, Predictions, evaluate_fold, write_predictions
 from fautrain.evaluation.predictions import forget_predictions
+from fautrain.plain import read_json
 from fautrain.runs.finetune import open_labels, refuse_other_tables, write_tables
 from fautrain.runs.folder import CONFIG
 from fautrain.runs.trained import checkpoints, load_trained, probabilities
@@ -28,7 +30,11 @@ def evaluate(out: Path) -> str:
     if not runs:
         raise UserError(f"{out} holds no predictions of folds; give the --out of 'fautrain finetune'")
     results = [evaluate_fold(run) for run in runs]
-    return write_tables(out, benchmark(results[0].dataset), results)
+    # A benchmark of one's own is known by its file alone.
+    config = runs[0] / CONFIG
+    named = from_plain(read_json(config, "restore it from a checkpoint")) if config.is_file() else None
+    bench = benchmark(named.data.dataset if isinstance(named, FinetuneConfig) else results[0].dataset)
+    return write_tables(out, bench, results)
 
 
 def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from fautrain import checkpoint
 from fautrain.checkpoint.disk import replace_json
 from fautrain.config import AnyConfig, to_plain
 from fautrain.errors import UserError
+from fautrain.plain import read_json
 
 CONFIG = "config.json"
 _WRITTEN = ("log.jsonl", "checkpoints", "predictions", "weights", "final", "fold.json")
@@ -65,7 +65,7 @@ def refuse_changes(config: AnyConfig, run_dir: Path) -> None:
         return
     changed = [
         line
-        for line in _differences(json.loads(path.read_text("utf-8")), to_plain(config))
+        for line in _differences(read_json(path, "restore it from a checkpoint"), to_plain(config))
         if not line.startswith(SAFE_TO_CHANGE)
     ]
     if changed:
@@ -105,10 +105,10 @@ def _refuse_others(run_dir: Path) -> None:
     path = run_dir / CONFIG
     if path.exists():
         try:
-            found = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            found = None
-        if not isinstance(found, dict) or not found.keys() >= {"data", "model", "optim", "train"}:
+            found = read_json(path, "")
+        except UserError:
+            found = {}
+        if not found.keys() >= {"data", "model", "optim", "train"}:
             raise UserError(
                 f"{path} is not the configuration of a run, or is damaged; choose another --out, or move it"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -71,10 +72,14 @@ def probe_run(where: Path, shards: str, out: Path, *, every_epoch: bool, seed: i
     chosen = sample_frames(labels, seed)
     out.mkdir(parents=True, exist_ok=True)
     results: dict[int, ProbeResult] = {}
+    _say(f"features of {len(chosen):,} frames from {folders[-1]}")
     values = features(newest, labels, chosen)
+    _say("fitting the probes")
     results[newest.epochs] = probe_features(values, labels, chosen, seed)
+    _say("drawing t-SNE")
     draw_embedding(values, labels, chosen, out, seed)
-    for folder in folders[:-1] if every_epoch else []:
+    for number, folder in enumerate(folders[:-1] if every_epoch else [], 2):
+        _say(f"checkpoint {number} of {len(folders)}: {folder}")
         trained = load_trained(folder)
         results[trained.epochs] = probe_features(features(trained, labels, chosen), labels, chosen, seed)
     text = markdown(results[max(results)])
@@ -83,6 +88,10 @@ def probe_run(where: Path, shards: str, out: Path, *, every_epoch: bool, seed: i
         _draw_epochs(results, where, out)
     _write(out, results, text)
     return text
+
+
+def _say(text: str) -> None:
+    print(f"probe: {text}", file=sys.stderr, flush=True)
 
 
 def sample_frames(labels: LabelledSet, seed: int) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fautrain import checkpoint
-from fautrain.checkpoint.state import read_nested
+from fautrain.checkpoint.state import read_nested, reading
 from fautrain.config import FinetuneConfig, from_plain
 from fautrain.data import LoaderState, normalise, ordered_loader
 from fautrain.data.benchmark import Benchmark, benchmark
@@ -59,6 +59,22 @@ def checkpoints(where: Path) -> list[Path]:
     return found
 
 
+def verified(where: Path) -> list[str]:
+    """A line for each checkpoint in `where`, all bytes of which were checked: it, a run's, or a final model.
+
+    Raises:
+        UserError: one is not whole, or there is none.
+    """
+    if is_final(where):
+        load_final(where)
+        return [f"{where} is a whole final model"]
+    folders = [where] if (where / "manifest.json").is_file() else checkpoints(where)
+    for folder in folders:
+        if faults := checkpoint.verify(folder):
+            raise UserError(f"{folder} is not whole: {'; '.join(faults)}; use an older one")
+    return [f"{folder} is whole" for folder in folders]
+
+
 def beside(where: Path, name: str) -> Path:
     """Where results about the model in `where` go: into a run, but never into a checkpoint or a final model,
     whose files are complete and hashed."""
@@ -99,7 +115,8 @@ def load_trained(folder: Path) -> Trained:
     )
     load_whole(model, folder)
     model.to(device).eval()
-    epochs = int(read_nested(folder, "progress")["loader"]["epoch"])
+    with reading(folder):
+        epochs = int(read_nested(folder, "progress")["loader"]["epoch"])
     return Trained(model, config, bench, aus, folder, epochs)
 
 
