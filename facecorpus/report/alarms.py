@@ -181,7 +181,7 @@ _REMEDIES: Mapping[str, Callable[[CorpusRecipe], str]] = {
     ),
     Reason.EMPTY: _damaged,
     Reason.CORRUPT: _damaged,
-    Reason.UNSUPPORTED: lambda _: "no setting helps that: convert them, or install what the example names",
+    Reason.UNSUPPORTED: lambda _: "no setting helps that: convert them, as the example says",
     Reason.UNREADABLE: lambda _: "the storage gave no bytes: when it does, run the same command again",
     Reason.MISSING_FRAME: lambda _: "add the recordings, or the pictures of them, that the labels speak of",
     Reason.BAD_NAME: lambda _: "pack them again under plain names, each once and below the archive's top",
