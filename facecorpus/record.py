@@ -77,7 +77,8 @@ class Record:
 
     # -- inventory ---------------------------------------------------------------------------------------
     id: str
-    """Stable and unique: `SOURCE/MEMBER` (POSIX path), plus `#N` for face N of an input where N > 0."""
+    """Stable and unique: `SOURCE/MEMBER` (POSIX path), plus `#N` for face N of an input where N > 0. A member
+    whose own name ends in `#` or `#N` has another `#` after it."""
     source: str
     """Name of the source in this build."""
     container: str

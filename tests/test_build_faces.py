@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 from conftest import run
+from small_corpus import build
 
+from facecorpus import pipeline
 from facecorpus.synth.face import Framing, draw_face
 from facecorpus.synth.identity import Identity
 
@@ -43,3 +45,22 @@ def test_a_face_after_a_rejected_one_keeps_nothing_of_its_verdict(tmp_path: Path
     assert first["padded"] > 0.05 > second["padded"]
     assert (second["state"], second["reason"], second["detail"]) == ("candidate", None, None)
     assert second["interocular_px"] < first["interocular_px"]
+
+
+def test_a_file_named_like_a_face_is_no_face(tmp_path: Path) -> None:
+    people = [draw_face(Identity.sample(5, number), size_px=300, backdrop=1)[0] for number in range(3)]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "g.png"), np.hstack(people[:2])[:, :, ::-1])
+    cv2.imwrite(str(folder / "1.png"), people[2][:, :, ::-1])
+    (folder / "1.png").rename(folder / "g.png#1")
+    (folder / "g.png#").write_bytes((folder / "g.png#1").read_bytes())
+    out = tmp_path / "out"
+    corpus = build(tmp_path, out, "limits.faces=all", "limits.max_aspect_ratio=none", "dedup=none")
+    rows = pq.read_table(out / "selection.parquet").to_pylist()
+    assert sorted(row["id"] for row in rows) == [
+        "folder/g.png", "folder/g.png##", "folder/g.png#1", "folder/g.png#1#"
+    ]  # fmt: skip
+    assert {row["state"] for row in rows} == {"kept"}
+    ledgers = pipeline.run_verify(corpus, 1)
+    assert (ledgers["folder"].inputs, ledgers["folder"].samples) == (3, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from abc import ABC, abstractmethod
 from array import array
@@ -200,7 +201,7 @@ class Source(ABC):
 
     def _record(self, part: Part, member: Member) -> Record:
         return Record(
-            id=f"{self.name}/{member.path}",
+            id=f"{self.name}/{_unlike_a_face(member.path)}",
             source=self.name,
             container=part.container,
             member=member.path,
@@ -221,6 +222,11 @@ def _twice(hashes: array[int]) -> frozenset[int]:
     """The hashes that occur more than once: 8 bytes an input, where a set of ids would take a hundred."""
     values = np.sort(np.frombuffer(hashes, dtype=np.int64)) if len(hashes) else np.empty(0, np.int64)
     return frozenset(values[1:][values[1:] == values[:-1]].tolist())
+
+
+def _unlike_a_face(path: str) -> str:
+    """The path, with a `#` after one that ends as the id of a further face does (`g.jpg#1`) or in a `#`."""
+    return f"{path}#" if re.search(r"#[0-9]*\Z", path) else path
 
 
 def _unlike(wanted: str, seen: set[str]) -> str:
