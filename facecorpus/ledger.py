@@ -46,7 +46,7 @@ def input_id(record_id: str) -> str:
     its `face_index` (see `close`).
     """
     head, mark, tail = record_id.rpartition("#")
-    return head if mark and tail.isdigit() else record_id
+    return head if mark and tail.isascii() and tail.isdigit() else record_id
 
 
 def close(inventory_counts: dict[str, int], selection: pa.Table) -> dict[str, SourceLedger]:

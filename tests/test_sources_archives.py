@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from facecorpus import storage
 from facecorpus.errors import UserError
+from facecorpus.ledger import input_id
 from facecorpus.record import Record
 from facecorpus.sources.base import (
     InputError,
@@ -89,7 +90,10 @@ def check(place: Path | str, tree: Tree, cache: str | None = None) -> None:
     """The inventory is the tree, and reading gives its bytes in any order, also in another process's copy."""
     opened = source(place, cache)
     records = list(opened.inventory())
-    assert sorted((r.id, r.bytes) for r in records) == sorted((f"s/{p}", len(d)) for p, d in tree.items())
+    assert sorted((r.member, r.bytes) for r in records) == sorted((p, len(d)) for p, d in tree.items())
+    # An id ends as that of a further face does in no case.
+    assert all(r.id in (f"s/{r.member}", f"s/{r.member}#") for r in records)
+    assert not any(input_id(r.id) != r.id for r in records)
     assert {(r.source, r.container) for r in records} <= {("s", "")}
     assert list(opened.inventory()) == records
     stamps = opened.stamps()
