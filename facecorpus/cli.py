@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facecorpus.errors import UserError
+from facecorpus.errors import Stopped, UserError
 
 if TYPE_CHECKING:
     from facecorpus.phases.corpus import Corpus
@@ -51,11 +53,33 @@ Rebuild = Annotated[
     bool, typer.Option("--rebuild", help="Allow a changed recipe, detector, version or fewer sources.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Stray = Annotated[list[str] | None, typer.Argument(hidden=True)]
+"""Words without an option, for which there is a better answer than "unexpected extra argument"."""
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"facecorpus {importlib.metadata.version('facecorpus')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version.")
+]
 
 
 @app.callback()
-def _common(debug: Debug = False) -> None:
-    del debug  # `main` takes it off the command line, wherever it stands
+def _common(debug: Debug = False, version: Version = False) -> None:
+    del debug, version  # `main` takes the first off the command line, wherever it stands
+
+
+def _refuse(stray: list[str] | None, command: str) -> None:
+    if stray:
+        raise UserError(
+            f"{stray[0]!r} belongs to no option; say what to read with --sources and where with --root, as "
+            f"in 'facecorpus {command} --root . --sources photos=folder:{stray[0]} --out OUT', and put "
+            "patterns with * or {} in quotes"
+        )
 
 
 def _cores(workers: int | None) -> int:
@@ -77,7 +101,7 @@ def _prepare(
 
     name = pipeline.choose_recipe(recipe, sources, root)
     chosen = recipes.override(recipes.recipe(name), settings or [])
-    named = ",".join(chosen.sources) if sources is None else sources
+    named = pipeline.found_sources(chosen, root) if sources is None else sources
     corpus = pipeline.prepare(chosen, named, root, out, weights=weights, device=device)
     corpora.settle(corpus, rebuild=rebuild)
     return corpus
@@ -86,6 +110,7 @@ def _prepare(
 @app.command()
 def build(
     out: Out,
+    stray: Stray = None,
     root: Root = ".",
     sources: Sources = None,
     recipe: RecipeName = None,
@@ -101,6 +126,7 @@ def build(
     from facecorpus import pipeline
     from facecorpus.report import alarms, ledger_text
 
+    _refuse(stray, "build")
     corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
     built = pipeline.build(corpus, _cores(workers))
     typer.echo(ledger_text(built.ledgers))
@@ -116,6 +142,7 @@ def build(
 @app.command()
 def inventory(
     out: Out,
+    stray: Stray = None,
     root: Root = ".",
     sources: Sources = None,
     recipe: RecipeName = None,
@@ -129,6 +156,7 @@ def inventory(
     from facecorpus import pipeline
     from facecorpus.phases import inventory as phase
 
+    _refuse(stray, "inventory")
     corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
     pipeline.run_inventory(corpus, _cores(workers))
     for name, count in phase.counts(corpus).items():
@@ -315,10 +343,19 @@ def synth(
     typer.echo(f"drawn data sets in {out}; what must become of each input: {truth}")
 
 
+def _stop(number: int, frame: object) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # once is enough: what is left to do takes no time
+    raise Stopped(number)
+
+
 def main() -> None:
-    """Entry point: errors meant for the user are one sentence and exit code 2; Ctrl-C exits with 130."""
+    """Entry point: errors meant for the user are one sentence and exit code 2; Ctrl-C exits with 130, SIGTERM
+    with 143."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported; see engines/local.py
     debug = "--debug" in sys.argv
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         app([argument for argument in sys.argv[1:] if argument != "--debug"])
     except UserError as error:
@@ -326,11 +363,16 @@ def main() -> None:
             raise
         print(f"facecorpus: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("facecorpus: stopped; the same command goes on where it was", file=sys.stderr)
-        sys.exit(130)
+    except Stopped as stopped:
+        how = "Ctrl-C" if stopped.exit_code == 130 else "SIGTERM"
+        print(f"facecorpus: stopped by {how}; the same command goes on where it was", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except OSError as error:
-        if debug or error.filename is None:
+        if debug:
             raise
-        print(f"facecorpus: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(
+            f"facecorpus: {where}{error.strerror or error}; mend that and run the same command again",
+            file=sys.stderr,
+        )
         sys.exit(2)

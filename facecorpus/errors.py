@@ -11,3 +11,12 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+
+class Stopped(BaseException):
+    """A signal ended the command, whose finished parts are kept; no Exception, so that nothing takes it for
+    an error."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number

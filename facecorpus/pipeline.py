@@ -27,7 +27,7 @@ from facecorpus.phases import inventory, materialise, score, select, verify
 from facecorpus.phases.corpus import CONFIG, INDEXES, Corpus, SourceSpec
 from facecorpus.progress import Progress
 from facecorpus.recipes import CorpusRecipe
-from facecorpus.sources.base import Source, parse_spec
+from facecorpus.sources.base import Source, lies_there, parse_spec
 from facecorpus.units import Unit
 
 
@@ -86,6 +86,35 @@ def choose_recipe(recipe: str | None, sources: str | None, root: str) -> str:
             "build them apart, or name one --recipe for all"
         )
     return next(iter(wanted), "face9m")
+
+
+def found_sources(recipe: CorpusRecipe, root: str) -> str:
+    """Those of the recipe's sources that lie below `root`, as `--sources` takes them; says which do not.
+
+    Raises:
+        UserError: none does.
+    """
+    found: list[str] = []
+    missing: list[str] = []
+    for spec in recipe.sources:
+        try:
+            parse_spec(spec, root)
+        except UserError:
+            missing.append(spec.partition("=")[0])
+        else:
+            found.append(spec)
+    if not found:
+        raise UserError(
+            f"--root {root}: none of the sources of the recipe {recipe.name} ({', '.join(missing)}) is there "
+            f"({lies_there(root)}); name what to read, as in --sources photos=folder:DIR or "
+            "--sources celeba:DIR ('facecorpus sources' lists the adapters)"
+        )
+    if missing:
+        say(
+            f"sources of the recipe {recipe.name} that are not in {root}, or have no adapter: "
+            f"{', '.join(missing)}; reading {', '.join(spec.partition('=')[0] for spec in found)}"
+        )
+    return ",".join(found)
 
 
 def prepare(

@@ -269,8 +269,9 @@ def override(value: CorpusRecipe, settings: typing.Iterable[str]) -> CorpusRecip
                     f"out, or put --set {group}={{}} before it, which turns {group} on"
                 )
             if not isinstance(target, dict) or name not in target:
-                known = target if isinstance(target, dict) else data
-                raise UserError(f"--set {setting}: the recipe has no value {path!r}; {nearest(name, known)}")
+                raise UserError(
+                    f"--set {setting}: the recipe has no value {path!r}; {_path_hint(path, data)}"
+                )
             if depth < len(groups):
                 target = target[name]
         try:
@@ -280,6 +281,25 @@ def override(value: CorpusRecipe, settings: typing.Iterable[str]) -> CorpusRecip
         if isinstance(target[last], dict):  # a whole group: the values it does not name are the defaults
             data = to_plain(from_plain(data))
     return from_plain(data)
+
+
+def _path_hint(path: str, data: Mapping[str, Any]) -> str:
+    """Which of the recipe's dotted names `path` may have meant, always in full."""
+    leaves = [
+        leaf
+        for name, value in data.items()
+        for leaf in ([f"{name}.{inner}" for inner in value] if isinstance(value, dict) else [name])
+    ]
+    last = path.rpartition(".")[2]
+    for near in (
+        [leaf for leaf in leaves if leaf.rpartition(".")[2] == last],
+        difflib.get_close_matches(path, leaves, n=1, cutoff=0.75),
+        [leaf for leaf in leaves if leaf.rpartition(".")[2].startswith(last)],
+        difflib.get_close_matches(path, leaves, n=1),
+    ):
+        if near:
+            return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(sorted(leaves))}"
 
 
 def _build(cls: Any, data: Any, path: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -23,11 +24,20 @@ checkpoints = typer.Typer(help="Look at checkpoints.", no_args_is_help=True)
 app.add_typer(checkpoints, name="checkpoint")
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fautrain {importlib.metadata.version('facecorpus')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
-    del debug  # `main` takes it off the command line, wherever it stands
+    del debug, version  # `main` takes the first off the command line, wherever it stands
 
 
 @app.command()
@@ -287,6 +297,15 @@ def main() -> None:
             raise
         print(f"fautrain: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if debug or (error.name or "").partition(".")[0] in ("facecorpus", "fautrain"):
+            raise
+        print(
+            f"fautrain: {error.name} is not installed: training needs more than the core; in a clone run "
+            "'make setup', else pip install 'facecorpus[train]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
             print(f"fautrain: {stopped}", file=sys.stderr)

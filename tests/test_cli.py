@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from conftest import build_arguments, run, tree
+from conftest import build_arguments, command, run, tree
+
+from facecorpus import recipes, storage
+from facecorpus.errors import UserError
 
 COMMANDS = (
     "build",
@@ -166,8 +174,8 @@ def test_no_write_permission(drawn: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_corpus(tmp_path: Path) -> None:
-    for command in ("score", "select", "materialise", "verify", "stats", "report"):
-        assert "holds no corpus" in refused(command, str(tmp_path))
+    for name in ("score", "select", "materialise", "verify", "stats", "report"):
+        assert "holds no corpus" in refused(name, str(tmp_path))
 
 
 def test_phases_out_of_order_name_the_one_to_run_first(drawn: Path, tmp_path: Path) -> None:
@@ -205,3 +213,105 @@ def test_recipes_and_sources_are_listed() -> None:
     assert '"min_side_px": 224' in run("recipes", "face9m-script").stdout
     assert all(name in run("sources").stdout for name in ("celeba", "vggface2", "laion_face"))
     assert "img_align_celeba" in run("sources", "celeba").stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("to_group", [True, False])
+def test_a_signal_ends_a_build_with_its_code_and_a_sentence(
+    drawn: Path, tmp_path: Path, number: signal.Signals, code: int, to_group: bool
+) -> None:
+    """As Ctrl-C in a shell, `timeout` and Slurm send it: to the workers too, which say nothing."""
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        command(*build_arguments(drawn, out, workers=2)),
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not (out / "done/score").exists():
+        time.sleep(0.002)
+    (os.killpg if to_group else os.kill)(process.pid, number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("facecorpus: stopped by ") and "goes on where it was" in said
+
+
+def test_words_without_an_option_are_answered(tmp_path: Path) -> None:
+    for stray in (["photos"], ["a.jpg", "b.jpg"]):
+        line = refused("build", *stray, "--out", str(tmp_path / "out"))
+        assert f"--sources photos=folder:{stray[0]} --out OUT" in line and "quotes" in line
+
+
+def test_without_sources_those_that_are_there_are_read(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(drawn / "celeba", root / "celeba")
+    done = run("inventory", "--root", str(root), "--out", str(tmp_path / "out"))
+    assert done.stdout.startswith("celeba: ") and len(done.stdout.splitlines()) == 1
+    assert "not in" in done.stderr and "vggface2" in done.stderr
+    (tmp_path / "empty").mkdir()
+    line = refused("build", "--root", str(tmp_path / "empty"), "--out", str(tmp_path / "other"))
+    assert "none of the sources of the recipe face9m" in line and "photos=folder:DIR" in line
+
+
+def test_a_corpus_is_read_from_any_folder(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named by relative paths, built, then looked at from elsewhere, and moved."""
+    root = tmp_path / "here/root"
+    shutil.copytree(drawn / "folder", root / "folder")
+    monkeypatch.chdir(tmp_path / "here")
+    built = ["build", "--root", "root", "--out", "corpus", "--sources", "folder", "--recipe", "sample"]
+    run(*built, "--no-report")
+    shards = tree(tmp_path / "here/corpus")
+    (kept, *_) = pq.read_table("corpus/shards.parquet")["first_key"].to_pylist()
+    monkeypatch.chdir(tmp_path)
+    said = run("inspect", "here/corpus", kept, "--save", "look.png").stdout
+    assert "without the source picture" not in said
+    (tmp_path / "here").rename(tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "there")
+    again = run(*built, "--no-report")
+    assert "score:" not in again.stderr and "out of date" not in again.stderr
+    assert tree(tmp_path / "there/corpus") == shards
+
+
+@pytest.mark.parametrize(
+    ("setting", "meant"),
+    [
+        ("limits.min_side=100", "limits.min_side_px"),
+        ("min_side=100", "limits.min_side_px"),
+        ("size=100", "size_px"),
+        ("limits.jpeg_quality=9", "jpeg_quality"),
+        ("alin=box", "align"),
+    ],
+)
+def test_suggestions_are_whole_names_that_exist(setting: str, meant: str) -> None:
+    with pytest.raises(UserError, match=f"did you mean '{meant}'"):
+        recipes.override(recipes.recipe("sample"), [setting])
+
+
+@pytest.mark.parametrize(
+    "name", ["selection.parquet", "placement.parquet", "shards.parquet", "scores/celeba/part-00000.parquet"]
+)
+def test_damaged_tables_of_every_kind_are_named(corpus: Path, tmp_path: Path, name: str) -> None:
+    """Cut, blank within, another table, and flipped bytes all over: a sentence or the table, nothing else."""
+    data = (corpus / name).read_bytes()
+    path = tmp_path / "x.parquet"
+    rng = random.Random(0)
+    pq.write_table(pq.read_table(corpus / name).select([0]), path)
+    damaged = [data[:-9], data[:40] + bytes(60) + data[100:], b"", b"PAR1", path.read_bytes()]
+    for _ in range(150):
+        flipped = bytearray(data)
+        for _ in range(rng.choice((1, 1, 4, 30))):
+            place = rng.randrange(len(data)) if rng.random() < 0.4 else len(data) - 1 - rng.randrange(600)
+            flipped[place] = rng.randrange(256)
+        damaged.append(bytes(flipped))
+    said = 0
+    for bad in damaged:
+        path.write_bytes(bad)
+        try:
+            storage.read_table(str(path), columns=pq.read_schema(corpus / name).names)
+        except UserError as error:
+            said += 1
+            assert str(path) in str(error) and "remove it" in str(error) and "\n" not in str(error)
+    assert said >= 5

@@ -14,6 +14,7 @@ import pytest
 from data_shards import write_corpus
 from labelled_shards import SMALL, Row, one_cpu, write_labelled
 
+from facecorpus import manifests
 from fautrain import checkpoint
 from fautrain.cli import app
 from fautrain.errors import UserError
@@ -273,9 +274,8 @@ def test_a_damaged_picture_ends_it_with_its_name(place: Path, tmp_path: Path) ->
 
 
 def test_a_benchmark_of_ones_own(place: Path, tmp_path: Path) -> None:
-    from importlib import resources
 
-    text = (resources.files("manifests") / "disfa.toml").read_text("utf-8")
+    text = (manifests.folder() / "disfa.toml").read_text("utf-8")
     (tmp_path / "mine.toml").write_text(text.replace('positive = ">= 2"', 'positive = ">= 1"'))
     line = finetune("--dataset", str(tmp_path / "mine.toml"), "--shards", str(place / "build" / "disfa"))
     done = forked.run(tmp_path, *line)

@@ -6,13 +6,13 @@ import csv
 import hashlib
 import tomllib
 from collections import Counter
-from importlib.resources import files
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from facecorpus import manifests
 from facecorpus.errors import UserError
 from facecorpus.faces.detector import detect, make_detector
 from facecorpus.synth.datasets import write_datasets
@@ -225,7 +225,7 @@ def test_rates_differ_by_subject_as_asked(study: str) -> None:
 @pytest.mark.parametrize("dependence", ["mild", "strong"])
 def test_published_folds_test_and_train_on_every_unit(study: str, dependence: str) -> None:
     names, there = shares(study, dependence)
-    benchmark = tomllib.loads((files("manifests") / f"{study}.toml").read_text())
+    benchmark = tomllib.loads((manifests.folder() / f"{study}.toml").read_text())
     assert sorted(benchmark["subjects"]) == sorted(names)
     units = [AT[unit] for unit in benchmark["aus"]]
     for fold in benchmark["folds"]:

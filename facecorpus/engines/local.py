@@ -12,6 +12,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
@@ -86,7 +87,13 @@ class _Worker:
 def _start(function: Callable[..., Any], context: Any) -> _Worker:
     here, there = _SPAWN.Pipe()
     process = _SPAWN.Process(target=_work, args=(there, function, context), daemon=True)
-    process.start()
+    resource_tracker.ensure_running()  # it would unblock the signal on its way
+    signals = {signal.SIGINT, signal.SIGTERM}  # a process that is being started must not answer them
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     there.close()  # so that the end of the process is the end of the connection
     return _Worker(process, here)
 
@@ -161,6 +168,7 @@ def _work(connection: Connection, function: Callable[..., Any], context: Any) ->
 
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     parent = multiprocessing.parent_process()
     if parent is not None:  # while it works, nothing else tells a worker that its parent was killed
         threading.Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()

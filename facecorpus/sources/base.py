@@ -25,7 +25,7 @@ from facecorpus.sources.archives import InputError, Member, is_archive_name
 from facecorpus.sources.facts import Facts, facts
 from facecorpus.sources.recordings import listed
 from facecorpus.sources.registry import adapters, describe, make_source, parse_spec, source_class
-from facecorpus.sources.source import Part, Reader, RepeatedIdsError, Source, stamp_of
+from facecorpus.sources.source import Part, Reader, RepeatedIdsError, Source, lies_there, stamp_of
 
 __all__ = [
     "Facts",
@@ -39,6 +39,7 @@ __all__ = [
     "describe",
     "facts",
     "is_archive_name",
+    "lies_there",
     "listed",
     "make_source",
     "parse_spec",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import tomllib
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
+
+from facecorpus import manifests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,6 @@ class Facts:
 @functools.cache
 def facts() -> dict[str, Facts]:
     """Everything in `sources.toml`, by name, in the order of the file."""
-    text = (resources.files("manifests") / "sources.toml").read_text("utf-8")
+    text = (manifests.folder() / "sources.toml").read_text("utf-8")
     sections: dict[str, dict[str, Any]] = tomllib.loads(text)
     return {name: Facts(name=name, **fields) for name, fields in sections.items()}

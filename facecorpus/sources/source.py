@@ -272,7 +272,7 @@ class Reader:
             place = _place("", record)
             if isinstance(error, FileNotFoundError) and _was_missing(record):
                 raise InputError(Reason.MISSING_FRAME, f"{place} is not there") from error
-            raise OSError(f"{place}: {error}") from error
+            raise OSError(f"{place}: {error.strerror or error}") from error
         if len(data) != record.bytes and not container.streamed:
             place = _place("", record)
             raise OSError(f"{place} has {len(data)} bytes, but {record.bytes} when it was listed")

@@ -80,7 +80,10 @@ def list_dir(url: str) -> list[str]:
     try:
         entries = fs.ls(path, detail=True)
     except OSError as error:
-        raise UserError(f"the folder {url} cannot be read: {error}") from error
+        why = error.strerror or error
+        raise UserError(
+            f"the folder {url} cannot be read: {why}; check the address and your rights"
+        ) from error
     names = [(e["name"].rstrip("/").rsplit("/", 1)[-1], e["type"]) for e in entries]
     return sorted(name + ("/" if kind == "directory" else "") for name, kind in names)
 

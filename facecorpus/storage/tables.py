@@ -48,9 +48,14 @@ def read_table(url: str, columns: Sequence[str] | None = None, *, row_group: int
     names = list(columns) if columns is not None else None
     with open_read(url) as stream, whole_parquet(url):
         file = pq.ParquetFile(stream)
+        if names is not None and (lacking := set(names) - set(file.schema_arrow.names)):
+            raise ValueError(f"it has no column {min(lacking)}")
         if row_group is None:
-            return file.read(names, use_threads=False)
-        return file.read_row_group(row_group, names, use_threads=False)
+            table = file.read(names, use_threads=False)
+        else:
+            table = file.read_row_group(row_group, names, use_threads=False)
+        table.validate(full=True)  # text that is no UTF-8, offsets that lead nowhere
+        return table
 
 
 @contextlib.contextmanager
@@ -58,8 +63,17 @@ def whole_parquet(url: str) -> Generator[None]:
     """Turns whatever Arrow raises on a damaged Parquet file into a UserError that names the file."""
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError) as error:
-        raise UserError(f"{url} is not a whole Parquet file ({error}); remove it and run again") from error
+    except (
+        pa.ArrowException,
+        ArithmeticError,
+        LookupError,
+        MemoryError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"{url} is not a whole Parquet file ({said}); remove it and run again") from error
 
 
 def publish_table(url: str, table: pa.Table) -> None:

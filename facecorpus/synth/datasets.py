@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-
-import cv2
 
 from facecorpus.errors import UserError
 from facecorpus.progress import Progress
@@ -22,6 +18,7 @@ from facecorpus.synth.identity import Identity
 from facecorpus.synth.layouts import Entry, names, write_source
 from facecorpus.synth.picture import edited, edited_points, file_bytes, take
 from facecorpus.synth.plan import ALL, PEOPLE, SIZES, Item, Shot, plan
+from facecorpus.synth.pool import in_order
 from facecorpus.synth.recording_layouts import write_recordings
 from facecorpus.synth.recordings import MIN_FRAMES, plan_recordings
 from facecorpus.synth.records import either, files_of, read_record, refuse_others, write_record
@@ -83,24 +80,12 @@ def _jobs(items: Sequence[Item], seed: int) -> list[tuple[list[int], _Job]]:
     return jobs
 
 
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
-
-
-def _rendered(jobs: Sequence[_Job], workers: int) -> Iterator[_Rendered]:
-    if workers <= 1:
-        yield from map(_render, jobs)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        yield from pool.map(_render, jobs, chunksize=8)
-
-
 def _draw(items: Sequence[Item], seed: int, workers: int) -> list[tuple[bytes, _Rendered, int]]:
     """For every item its bytes, what was rendered, and its place in that."""
     album = Album()
     out: dict[int, tuple[bytes, _Rendered, int]] = {}
     jobs = _jobs(items, seed)
-    drawn = _rendered([job for _, job in jobs], workers)
+    drawn = in_order(_render, [job for _, job in jobs], workers, chunk=8)
     with Progress("drawing", len(items), "pictures") as progress:
         for (members, job), first in zip(jobs, drawn, strict=True):
             new, attempt = first, 0

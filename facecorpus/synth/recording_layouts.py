@@ -6,9 +6,7 @@ Every writer is byte-deterministic: no times, no order that depends on who was r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -20,6 +18,7 @@ from facecorpus.synth.dynamics import UNITS
 from facecorpus.synth.filming import film
 from facecorpus.synth.paint import Array
 from facecorpus.synth.picture import encode
+from facecorpus.synth.pool import in_order
 from facecorpus.synth.recordings import Recording, levels
 from facecorpus.synth.truth import TruthRow
 
@@ -59,24 +58,12 @@ def write_recordings(
     ]
     total = sum(len(take.recording.recorded) for take in takes)
     with Progress("recording", total, "frames") as progress:
-        for number in _written(takes, workers):
+        for number in in_order(_write, takes, workers):
             progress.update(number)
     for recording in recordings:
         for name, text in _ANNOTATIONS[recording.study](recording):
             _put(root / recording.study / name, text.encode())
     return [row for take in takes for row in _truth(take)]
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
-
-
-def _written(takes: Sequence[_Take], workers: int) -> Iterator[int]:
-    if workers <= 1:
-        yield from map(_write, takes)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        yield from pool.map(_write, takes)
 
 
 def _write(take: _Take) -> int:

@@ -13,13 +13,13 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus import manifests
 from fautrain import plain
 from fautrain.errors import UserError
 
@@ -166,7 +166,7 @@ def benchmark(name_or_path: str | Path) -> Benchmark:
 
 def _included() -> dict[str, str]:
     """Name -> text of the package's benchmarks: the files of `manifests/` that have folds."""
-    files = (f for f in resources.files("manifests").iterdir() if f.name.endswith(".toml"))
+    files = (f for f in manifests.folder().iterdir() if f.name.endswith(".toml"))
     texts = {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in files}
     return {name: text for name, text in texts.items() if re.search(r"^folds\b", text, re.MULTILINE)}
 
