@@ -267,16 +267,19 @@ class Reader:
             container = self._container(record.container)
             data = container.read(member)
         except InputError as error:
-            raise InputError(error.reason, f"{_place('', record)}: {error}") from error
+            raise InputError(error.reason, f"{self._place(record)}: {error}") from error
         except OSError as error:
-            place = _place("", record)
+            place = self._place(record)
             if isinstance(error, FileNotFoundError) and _was_missing(record):
                 raise InputError(Reason.MISSING_FRAME, f"{place} is not there") from error
             raise OSError(f"{place}: {error.strerror or error}") from error
         if len(data) != record.bytes and not container.streamed:
-            place = _place("", record)
+            place = self._place(record)
             raise OSError(f"{place} has {len(data)} bytes, but {record.bytes} when it was listed")
         return data
+
+    def _place(self, record: Record) -> str:
+        return _place(self._source.location.rstrip("/").rpartition("/")[2], record)
 
     def close(self) -> None:
         """Close all containers."""
