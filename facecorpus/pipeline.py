@@ -273,6 +273,10 @@ def run_verify(corpus: Corpus, workers: int) -> dict[str, SourceLedger]:
         UserError: something is not as claimed; the message counts the faults and names the first ones.
     """
     corpus = corpora.as_recorded(corpus)
+    if not units.has_record(corpus.out, materialise.PHASE) and not storage.exists(
+        storage.join(corpus.out, materialise.SHARDS)
+    ):
+        raise UserError(f"{corpus.out} has no shards yet; run 'facecorpus materialise' or 'build' first")
     checks, faults = verify.plan(corpus)
     found: list[tuple[Unit, verify.Found]] = []
     with Progress("verify", sum(unit.size for unit in checks), "rows") as progress:
