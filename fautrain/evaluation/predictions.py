@@ -178,7 +178,7 @@ def read_predictions(path: Path) -> Predictions:
     try:
         header = build(Header, metadata)
     except UserError as error:
-        raise _damaged(path, str(error)) from None
+        raise _damaged(path, str(error)[:300]) from None
     named = _NAME.fullmatch(path.name)
     if named and int(named[1]) != header.epoch:
         raise _damaged(path, f"it holds epoch {header.epoch}")

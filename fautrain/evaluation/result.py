@@ -147,4 +147,6 @@ def _read(kind: type[Kind], path: Path) -> Kind:
     except FileNotFoundError:
         raise UserError(f"there is no {path}; evaluate the run first") from None
     except (OSError, ValueError, ArithmeticError, RecursionError, UserError) as error:
-        raise UserError(f"{path} holds no result ({error}); delete it and evaluate the run again") from None
+        raise UserError(
+            f"{path} holds no result ({str(error)[:300]}); delete it and evaluate the run again"
+        ) from None

@@ -118,7 +118,7 @@ def load_final(folder: Path) -> FinalModel:
     try:
         card = build(Card, data)
     except (UserError, TypeError, ValueError, ArithmeticError) as error:
-        raise UserError(f"{folder / CARD} is damaged ({error}); {remedy}") from None
+        raise UserError(f"{folder / CARD} is damaged ({str(error)[:300]}); {remedy}") from None
     weights = folder / MODEL_FILE
     try:
         found = sha256(weights)
