@@ -183,3 +183,49 @@ def test_weights_that_cannot_be_had_are_no_inputs_fault(pictures: Path, tmp_path
     corpus = replace(listed(pictures, tmp_path / "out"), weights=str(tmp_path / "none.onnx"))
     with pytest.raises(UserError, match=r"there is no weights file"):
         scored(corpus)
+
+
+class Mirrored:
+    """The real detector, with the eyes of every face swapped in pictures of one width."""
+
+    def __init__(self, real: Detector, width: int) -> None:
+        self.real, self.name, self.build, self.width = real, real.name, real.build, width
+
+    def detect_batch(self, images: Sequence[Image]) -> list[list[Face]]:
+        return [
+            [replace(face, points_px=face.points_px[[1, 0, 2, 4, 3]]) for face in faces]
+            if image.shape[1] == self.width
+            else faces
+            for image, faces in zip(images, self.real.detect_batch(images), strict=True)
+        ]
+
+
+def test_a_face_with_impossible_points_is_not_no_face(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+
+    draw_pictures(tmp_path)
+    odd = cv2.imread(str(tmp_path / "folder/3.jpg"))
+    cv2.imwrite(str(tmp_path / "folder/3.jpg"), odd[:, 30:-30])
+    corpus = listed(tmp_path, tmp_path / "out", "limits.max_aspect_ratio=none")
+    real = score._detector_of(corpus)
+    monkeypatch.setattr(score, "_detector_of", lambda _: Mirrored(real, 120))
+    row, crop = scored(corpus)["folder/3.jpg"]
+    assert (row.state, row.reason, crop) == ("rejected", "implausible_face", None)
+    assert row.points_px is not None and row.face_score is not None
+    assert row.detail is not None and f"{row.face_score:.3f}" in row.detail
+
+
+def test_a_score_asked_for_beyond_the_usual_is_looked_for_more_closely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.93 needs no closer look, unless the recipe asks for 0.95."""
+    from test_faces_detector import Scripted
+
+    draw_pictures(tmp_path)
+    scripted = Scripted({160: [(0.0, 400.0, 0.93)], 240: [(0.0, 400.0, 0.97)]})
+    monkeypatch.setattr(score, "_detector_of", lambda _: scripted)
+    for asked, seen in ((0.8, 0.93), (0.95, 0.97)):
+        corpus = listed(tmp_path, tmp_path / str(asked), f"limits.min_face_score={asked}")
+        assert {row.face_score for row, _ in scored(corpus).values()} - {None} == {seen}

@@ -19,10 +19,9 @@ from facecorpus.faces.detector import Detector
 from facecorpus.faces.eyes import upright_square
 from facecorpus.faces.face import Face, Image
 from facecorpus.faces.pose import interocular_px, pose_degrees
-from facecorpus.faces.warp import REPEAT, Matrix, matrix_for_scale, warp
+from facecorpus.faces.warp import Matrix, glimpse, matrix_for_scale, warp
 
 __all__ = [
-    "REPEAT",
     "TEMPLATES",
     "Alignment",
     "Matrix",
@@ -30,6 +29,7 @@ __all__ = [
     "align_eyes",
     "align_none",
     "align_similarity",
+    "glimpse",
     "interocular_px",
     "matrix_for_scale",
     "pose_degrees",

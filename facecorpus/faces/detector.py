@@ -15,6 +15,7 @@ from facecorpus.faces.given import confirm_given
 from facecorpus.faces.pose import interocular_px
 
 __all__ = [
+    "ACCEPT",
     "DETECTORS",
     "Detector",
     "Face",
@@ -33,6 +34,8 @@ PRECISE_EYES_PX = 20.0
 """Distance between the eyes, at the level looked at, from which the five points are precise: landmarks found
 at one scale and at its double then differ by 5 % of it on average, by 6 % at 12 px, by 14 % at 8 px
 (docs/benchmarks.md)."""
+ACCEPT = 0.9
+"""Score of a face that needs no closer look, unless the recipe asks for a higher one."""
 SECOND_PERSON = 0.1
 """Size of an uncertain face, as a fraction of the best one's, from which it may be a second person worth a
 look."""
@@ -95,7 +98,7 @@ def detect(
     rgb: Image,
     *,
     pyramid: Sequence[int] = (160, 320, 640),
-    accept: float = 0.9,
+    accept: float = ACCEPT,
     min_score: float = 0.8,
 ) -> list[Face]:
     """Faces of one image; see `detect_many`."""
@@ -107,7 +110,7 @@ def detect_many(
     images: Sequence[Image],
     *,
     pyramid: Sequence[int] = (160, 320, 640),
-    accept: float = 0.9,
+    accept: float = ACCEPT,
     min_score: float = 0.8,
 ) -> list[list[Face]]:
     """Faces of many images, each looked at as coarsely as suffices.

@@ -22,8 +22,8 @@ _SHARP_STEP = 1.2
 """Source pixels per crop pixel up to which interpolating is nearer to an ideal filter than averaging is."""
 _COARSEST_STEP = 2.5
 """Source pixels per crop pixel beyond which the source is first averaged over whole pixels."""
-MIRROR, REPEAT = cv2.BORDER_REFLECT, cv2.BORDER_REPLICATE
-"""What is shown outside the image: the image mirrored at its edge, or its outermost pixels repeated."""
+_GLIMPSE_STEP = 1.5
+"""Source pixels per pixel up to which a glimpse takes single samples."""
 
 
 def matrix_for_scale(matrix: Matrix, scale: float) -> Matrix:
@@ -62,19 +62,19 @@ def corners(back: Matrix, x: float, y: float, side: float) -> list[Point]:
     return [(a * (u - 0.5) + b * (v - 0.5) + c, d * (u - 0.5) + e * (v - 0.5) + f) for u, v in ends]
 
 
-def warp(rgb: Image, matrix: Matrix, size_px: int, beyond: int = MIRROR) -> tuple[Image, float]:
+def warp(rgb: Image, matrix: Matrix, size_px: int) -> tuple[Image, float]:
     """Cut a crop from an image by one anti-aliased resample.
 
     Enlarging interpolates linearly on a grid that cubics have made at least three times finer, which costs
     half of a cubic at every crop pixel. Shrinking interpolates linearly at 2 x 2 points in every crop pixel,
     about a source pixel apart, and averages them: a box filter of the crop pixel's own footprint, so nothing
-    aliases. Where the source is finer still, it is first averaged over whole pixels.
+    aliases. Where the source is finer still, it is first averaged over whole pixels. Outside the image it
+    shows the image mirrored at its edge.
 
     Args:
         rgb: uint8 (H, W, 3).
         matrix: (2, 3), source to crop pixels, not singular.
         size_px: side S of the crop.
-        beyond: what is shown outside the image, `MIRROR` or `REPEAT`.
 
     Returns:
         the crop, uint8 (S, S, 3), and the fraction of its area (0 to 1) that lies outside the image.
@@ -92,9 +92,21 @@ def warp(rgb: Image, matrix: Matrix, size_px: int, beyond: int = MIRROR) -> tupl
         math.hypot(*row) for row in back[:, :2].T.tolist()
     ]  # source pixels per crop pixel, along u and v
     if max(steps) <= _SHARP_STEP:
-        return _enlarge(region, back, size_px, max(steps), beyond), padded
-    region, back = _reduce(region, back, matrix)
-    return _shrink(region, back, size_px, beyond), padded
+        return _enlarge(region, back, size_px, max(steps)), padded
+    region, back = _reduce(region, back, matrix, _COARSEST_STEP)
+    return _shrink(region, back, size_px), padded
+
+
+def glimpse(rgb: Image, matrix: Matrix, size_px: int) -> Image:
+    """A rough crop, for hashing: sampled linearly, edges repeated outside the image.
+
+    Args and errors: as `warp`. Returns uint8 (S, S, 3).
+    """
+    back = inverse(matrix)
+    region, x0, y0 = _region(rgb, corners(back, 0.0, 0.0, size_px))
+    back[:, 2] -= (x0, y0)
+    region, back = _reduce(region, back, matrix, _GLIMPSE_STEP)
+    return _sampled(region, back, size_px, size_px, cv2.BORDER_REPLICATE)
 
 
 def _region(rgb: Image, seen: Sequence[Point]) -> tuple[Image, int, int]:
@@ -107,19 +119,19 @@ def _region(rgb: Image, seen: Sequence[Point]) -> tuple[Image, int, int]:
     return rgb[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)], x0, y0
 
 
-def _enlarge(region: Image, back: Matrix, size_px: int, step: float, beyond: int) -> Image:
+def _enlarge(region: Image, back: Matrix, size_px: int, step: float) -> Image:
     # An odd factor puts a sample of the finer grid on every source pixel: at a step of 1 the crop is a copy.
     finer = min(2 * math.ceil(0.5 / max(step, 0.01)) + 1, 9)
     fine = _typed(cv2.resize(region, None, fx=finer, fy=finer, interpolation=cv2.INTER_CUBIC))
     back = back * finer
     back[:, 2] += (finer - 1) / 2
-    return _sampled(fine, back, size_px, size_px, beyond)
+    return _sampled(fine, back, size_px, size_px)
 
 
-def _reduce(region: Image, back: Matrix, matrix: Matrix) -> tuple[Image, Matrix]:
+def _reduce(region: Image, back: Matrix, matrix: Matrix, coarsest: float) -> tuple[Image, Matrix]:
     """Average the region over whole pixels where it is far finer than the crop needs."""
     across = (1.0 / max(math.hypot(*column), 1e-12) for column in matrix[:, :2].T.tolist())
-    by_x, by_y = (max(1, math.ceil(step / _COARSEST_STEP)) for step in across)
+    by_x, by_y = (max(1, math.ceil(step / coarsest)) for step in across)
     if by_x == by_y == 1:
         return region, back
     height, width = region.shape[:2]
@@ -133,7 +145,7 @@ def _reduce(region: Image, back: Matrix, matrix: Matrix) -> tuple[Image, Matrix]
     return _typed(cv2.resize(region, size, interpolation=cv2.INTER_AREA)), back
 
 
-def _shrink(region: Image, back: Matrix, size_px: int, beyond: int) -> Image:
+def _shrink(region: Image, back: Matrix, size_px: int) -> Image:
     steps = [math.hypot(*row) for row in back[:, :2].T.tolist()]
     per_x, per_y = (1 if step <= _SHARP_STEP else 2 for step in steps)
     # Sample u of a crop pixel grid that is k times finer sits at crop pixel (u + 0.5) / k - 0.5.
@@ -141,11 +153,11 @@ def _shrink(region: Image, back: Matrix, size_px: int, beyond: int) -> Image:
     fine[:, 0] /= per_x
     fine[:, 1] /= per_y
     fine[:, 2] += back[:, 0] * (0.5 / per_x - 0.5) + back[:, 1] * (0.5 / per_y - 0.5)
-    samples = _sampled(region, fine, size_px * per_x, size_px * per_y, beyond)
+    samples = _sampled(region, fine, size_px * per_x, size_px * per_y)
     return _typed(cv2.resize(samples, (size_px, size_px), interpolation=cv2.INTER_AREA))
 
 
-def _sampled(region: Image, back: Matrix, width: int, height: int, beyond: int) -> Image:
+def _sampled(region: Image, back: Matrix, width: int, height: int, beyond: int = cv2.BORDER_REFLECT) -> Image:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return _typed(cv2.warpAffine(region, back, (width, height), flags=flags, borderMode=beyond))
 

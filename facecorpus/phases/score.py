@@ -265,9 +265,20 @@ def _find_guarded(corpus: Corpus, pictures: Sequence[Picture]) -> Sequence[Seque
 def _finish(
     corpus: Corpus, looked: _Looked, picture: Picture, faces: Sequence[Face] | None
 ) -> list[tuple[Record, bytes | None]]:
-    if faces is not None and not faces:
-        faces = _look_again(corpus, looked)
+    if faces is not None:
+        first, faces = faces, _plausible(faces)
+        if not faces:
+            again = _look_again(corpus, looked)
+            first, faces = again or first, _plausible(again)
+        if first and not faces:
+            _describe(looked.record, first[0])
+            detail = f"the points of what was found at score {first[0].score:.3f} lie as no face's do"
+            return [(_ended(looked.record, State.REJECTED, Reason.IMPLAUSIBLE_FACE, detail), None)]
     return list(_judge_faces(corpus, looked, picture, faces))
+
+
+def _plausible(faces: Sequence[Face]) -> list[Face]:
+    return [face for face in faces if detector.plausible(face)]
 
 
 def _look_again(corpus: Corpus, looked: _Looked) -> Sequence[Face]:
@@ -345,10 +356,11 @@ def _find_faces(
         _detector_of(corpus),
         [picture.rgb for picture in pictures],
         pyramid=pyramid_px or recipe.pyramid_px,
+        accept=max(detector.ACCEPT, recipe.limits.min_face_score),
         min_score=recipe.limits.min_face_score,
     )
     return [
-        [_in_source_pixels(face, picture.scale) for face in faces if detector.plausible(face)]
+        [_in_source_pixels(face, picture.scale) for face in faces]
         for picture, faces in zip(pictures, found, strict=True)
     ]
 
@@ -416,7 +428,7 @@ def _as_aligned(picture: Picture, alignment: align.Matrix, size_px: int) -> Pixe
     scale = _HASHED_PX / size_px
     matrix = align.matrix_for_scale(alignment, picture.scale) * scale
     matrix[:, 2] += (scale - 1) / 2
-    return align.warp(picture.rgb, matrix, _HASHED_PX, align.REPEAT)[0]
+    return align.glimpse(picture.rgb, matrix, _HASHED_PX)
 
 
 def _align(corpus: Corpus, face: Face | None, picture: Picture) -> align.Alignment:

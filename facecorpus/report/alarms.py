@@ -133,7 +133,7 @@ def _raise(name: str, why: str) -> Callable[[CorpusRecipe], str]:
 
 
 def _now(name: str, recipe: CorpusRecipe) -> str:
-    return f" (it is {getattr(recipe.limits, name):g})"
+    return f" (it is {getattr(recipe.limits, name):,})"
 
 
 def _aspect_ratio(recipe: CorpusRecipe) -> str:

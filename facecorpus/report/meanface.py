@@ -45,9 +45,11 @@ class MeanFace:
         self._weight += 1
 
     def picture(self) -> Pixels:
-        """The mean, (side, side, 3) uint8; grey where no picture reached."""
+        """The mean, (side, side, 3) uint8; grey where fewer than a tenth of the pictures reach."""
         mean = self._sum / np.maximum(self._weight, 1e-9)
-        return np.where(self._weight < 0.5, 128, np.rint(np.minimum(mean, 255))).astype(np.uint8)
+        return np.where(
+            self._weight < max(0.1 * self.count, 0.5), 128, np.rint(np.minimum(mean, 255))
+        ).astype(np.uint8)
 
 
 def place_in_template(
