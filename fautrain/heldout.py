@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fautrain import sharding
 from fautrain.config import RunConfig
-from fautrain.data import Batch, Loader, LoaderState
+from fautrain.data import Batch, Loader
 from fautrain.runlog import RunLog
 from fautrain.trainer import Trainer
 
@@ -35,7 +35,7 @@ class HeldOut:
         trainer.task.eval()
         sums: dict[str, Tensor] = {}
         drawn = False
-        for batch in self.loader.epoch(LoaderState()):
+        for batch in self.loader.again():
             if evaluate:
                 inputs = trainer.on_device(trainer.task.inputs(batch))
                 with trainer.accelerator.autocast():

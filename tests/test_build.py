@@ -20,7 +20,9 @@ import webdataset as wds
 from conftest import build_arguments, command, run, tree
 from PIL import Image
 
+import facecorpus
 from facecorpus import schema
+from facecorpus.errors import UserError
 from facecorpus.record import State
 from facecorpus.synth.truth import check_truth, read_truth
 
@@ -57,6 +59,15 @@ def test_stock_webdataset_reads_every_sample(corpus: Path) -> None:
     kept = [i for i, (state, _, _) in outcomes(corpus).items() if state == State.KEPT]
     assert sorted(row["id"] for row in manifest) == sorted(kept)
     assert all(image.shape == (224, 224, 3) for image in read.values())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_opened_corpus_gives_its_samples(corpus: Path, tmp_path: Path) -> None:
+    opened = facecorpus.open(corpus)
+    keys = [sample["__key__"] for sample in opened.webdataset()]
+    assert keys == opened.manifest().column("key").to_pylist() and len(keys) == len(opened)
+    with pytest.raises(UserError, match=r"has no shards\.parquet"):
+        facecorpus.open(tmp_path)
 
 
 def test_a_sample_can_be_picked_by_its_offset(corpus: Path) -> None:

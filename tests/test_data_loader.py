@@ -17,7 +17,7 @@ import pytest
 import torch
 from data_shards import PX, picture, shown, write_corpus
 
-from fautrain.data import Loader, LoaderState, held_out_loader, make_loader
+from fautrain.data import Loader, LoaderState, batches, held_out_loader, make_loader
 from fautrain.errors import UserError
 
 SIZES = (9, 14, 11, 6, 13)
@@ -340,3 +340,32 @@ def test_images_are_pinned_for_a_device(corpus: Path) -> None:
         assert batch.images.is_pinned()
         assert shown([batch])
     mine.close()
+
+
+def test_memory_for_batches_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer batches ahead change no sample; where not even one fits, the setting is named."""
+    write_corpus(tmp_path / "out", SIZES)
+    before = shown(loader(tmp_path / "out").epoch())
+    slot = 2 * 12 * PX * PX * 3  # two workers, twelve images
+    monkeypatch.setattr(batches, "POOL_BYTES", 4 * slot)
+    small = loader(tmp_path / "out", workers=2, prefetch=50)
+    assert small.plan.largest == 12 and small._affordable_prefetch() == 2
+    assert shown(small.epoch()) == before
+    small.close()
+    monkeypatch.setattr(batches, "POOL_BYTES", 0)
+    monkeypatch.setattr(batches.os, "sysconf", lambda name: 100)
+    with pytest.raises(UserError, match=r"2 loader processes .* lower data\.workers or raise"):
+        next(loader(tmp_path / "out", workers=2).batches())
+
+
+def test_another_pass_keeps_the_workers_and_is_the_same(corpus: Path, tmp_path: Path) -> None:
+    held = held_out_loader(
+        str(corpus), held_out=0.5, batch_per_step=5, image_px=PX, cache=str(tmp_path), workers=2, prefetch=1
+    )
+    first = [(b.epoch, b.step, b.samples.tolist()) for b in held.again()]
+    pids = {p.pid for p in multiprocessing.active_children()}
+    assert [(b.epoch, b.step, b.samples.tolist()) for b in held.again()] == first
+    assert len(pids) == 2 and {p.pid for p in multiprocessing.active_children()} == pids
+    next(held.again())  # broken off: the next begins at the beginning all the same
+    assert [(b.epoch, b.step, b.samples.tolist()) for b in held.again()] == first
+    held.close()

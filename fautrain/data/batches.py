@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import os
 import signal
 import warnings
 import weakref
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from typing import Any, final
 
@@ -45,6 +47,12 @@ class Batch:
     after: LoaderState
     """The state once this step is done."""
 
+
+POOL_BYTES = 8 << 30
+"""Memory of one loader for decoded batches: workers x (prefetch + 2) x images of a micro-batch x image_px^2 x
+3 bytes. Where it would be more, fewer batches are prepared ahead. 4 workers with 4 batches of 512 images of
+224 px ahead take 1.7 GiB, 16 take 7 GiB."""
+log = logging.getLogger("fautrain.data")
 
 _open: weakref.WeakSet[Loader] = weakref.WeakSet()
 
@@ -120,6 +128,15 @@ class Loader:
             if batch.after.epoch > batch.epoch and batch.micro == self.plan.accumulate - 1:
                 return
 
+    def again(self) -> Iterator[Batch]:
+        """A pass over all samples of an ordered loader, as its first epoch; the workers of the pass before go
+        on where that came to its end."""
+        if self.plan.shuffle:
+            raise ValueError("every epoch of a shuffled loader is another")
+        follows = not self._next.step and not self._within_step
+        for batch in self.epoch(LoaderState(self._next.epoch if follows else self._next.epoch + 1)):
+            yield replace(batch, epoch=0)
+
     def _run(self, source: Iterator[Sent | Failed], state: LoaderState) -> Iterator[Batch]:
         last = self.plan.accumulate - 1
         while True:
@@ -176,13 +193,14 @@ class Loader:
             batches = Batches(plan, self.cache, None)
             return (batches[task] for task in plan.tasks(state))
         # A worker has at most `prefetch` batches waiting; one more is being read here, one more being filled.
-        pool = Pool(self.workers, self.prefetch + 2, plan.largest, plan.augment.image_px)
+        prefetch = self._affordable_prefetch()
+        pool = Pool(self.workers, prefetch + 2, plan.largest, plan.augment.image_px)
         loader: DataLoader[Any] = DataLoader(
             Batches(plan, self.cache, pool),  # type: ignore[arg-type]
             batch_size=None,
             sampler=_Tasks(plan, state),
             num_workers=self.workers,
-            prefetch_factor=self.prefetch,
+            prefetch_factor=prefetch,
             collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType]
             pin_memory=self.pin,
             worker_init_fn=start_worker,
@@ -190,6 +208,25 @@ class Loader:
             generator=torch.Generator(),  # else a number is drawn from the global one, which is the model's
         )
         return _stream(loader)
+
+    def _affordable_prefetch(self) -> int:
+        """`prefetch`, or what of it POOL_BYTES hold.
+
+        Raises:
+            UserError: not even one batch ahead fits into half of the machine's memory.
+        """
+        plan = self.plan
+        slot = self.workers * plan.largest * plan.augment.image_px**2 * 3
+        prefetch = max(1, min(self.prefetch, POOL_BYTES // max(1, slot) - 2))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if slot * (prefetch + 2) > max(POOL_BYTES, memory // 2):
+            raise UserError(
+                f"{self.workers} loader processes with three batches each need {3 * slot / 2**30:.0f} GiB, "
+                "more than half of this machine's memory; lower data.workers or raise train.accumulate"
+            )
+        if prefetch < self.prefetch:
+            log.warning("data.prefetch is %d: more would take over %d GiB", prefetch, POOL_BYTES >> 30)
+        return prefetch
 
     def close(self) -> None:
         """Stop the workers. The next iteration starts them again."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fautrain import checkpoint, metrics, sharding
 from fautrain.config import FinetuneConfig
-from fautrain.data import Loader, LoaderState
+from fautrain.data import Loader
 from fautrain.data.folds import Split
 from fautrain.data.labels import LabelledSet
 from fautrain.evaluation import TEST, VALIDATION, Header, write_predictions
@@ -60,7 +60,7 @@ class Predictions:
         task.eval()
         rows: list[NDArray[np.int64]] = []
         found: list[NDArray[np.float32]] = []
-        for batch in self.loader.epoch(LoaderState()):
+        for batch in self.loader.again():
             with trainer.accelerator.autocast():
                 values = task.probabilities(batch.images.to(trainer.device))
             if batch.weight == 0:  # a stand-in, so that every rank makes as many passes

@@ -37,6 +37,8 @@ def pretrain(config: RunConfig, run_dir: Path, resume: str) -> None:
             rank=rank,
             world=world,
             image_px=config.model.image_px,
+            workers=min(2, config.data.workers),  # they stay between evaluations
+            prefetch=1,
             cache=config.data.cache,
         )
     task = PretrainTask(config)
