@@ -251,7 +251,7 @@ def test_a_newer_branch_is_left_alone_by_pruning(tmp_path: Path) -> None:
 
 def test_what_cannot_be_stored_leaves_nothing(two: Path) -> None:
     with pytest.raises(TypeError, match=r"optimizer\.weird is a builtins.object"):
-        save(two, State(step=3, optimizer={"weird": object()}), keep=1)
+        save(two, State(step=3, optimizer={"weird": object()}), keep=2)
     assert sorted(path.name for path in (two / "checkpoints").iterdir()) == ["step-00000001", "step-00000002"]
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fautrain.checkpoint.disk import explained, move_others, put_in_place, sync
-from fautrain.checkpoint.manifest import FILE_NAME, NAME, step_name, write_manifest
+from fautrain.checkpoint.manifest import FILE_NAME, NAME, looks_whole, step_name, write_manifest
 from fautrain.checkpoint.rng import rng_state
-from fautrain.checkpoint.shelf import FOLDER, clear_leftovers, prune
+from fautrain.checkpoint.shelf import FOLDER, clear_leftovers, prune, steps
 from fautrain.checkpoint.state import State, rank_file, write_nested, write_shared
 from fautrain.checkpoint.versions import versions
 from fautrain.errors import UserError
@@ -62,6 +62,7 @@ def save(
 
     opened: list[str] = []
     if rank == 0:
+        _prune_what_was_left(run_dir, state.step, keep)
         attempt(lambda: opened.append(_open_aside(run_dir, target)))
     aside = share(opened[0] if opened else "")
     try:
@@ -129,3 +130,10 @@ def _prune(run_dir: Path, step: int, keep: int) -> None:
         prune(run_dir, step, keep)
     except (OSError, UserError) as error:
         _log.warning("older checkpoints could not be removed: %s", error)
+
+
+def _prune_what_was_left(run_dir: Path, step: int, keep: int) -> None:
+    """Removes what a run that was killed between publishing and removing left: else each kill adds one."""
+    before = [s for s in steps(run_dir) if s < step and looks_whole(run_dir / FOLDER / step_name(s))]
+    if before:
+        _prune(run_dir, before[-1], keep)
