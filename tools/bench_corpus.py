@@ -40,6 +40,7 @@ from facecorpus import filters, pipeline, recipes
 from facecorpus.dedup import hashes
 from facecorpus.engines import local
 from facecorpus.faces import align, detector
+from facecorpus.faces.framing import frame
 from facecorpus.images import decode, encode_jpeg, read_header
 from facecorpus.phases import score
 from facecorpus.sources.base import parse_spec
@@ -114,13 +115,25 @@ def measure_stages(tar: Path) -> dict[str, float]:
         crops = []
         for picture, face in pairs:
             align.pose_degrees(face.points_px)
-            matrix = align.align_similarity(face.points_px, SIZE_PX, template=recipe.template).matrix
-            crops.append(align.warp(picture.rgb, matrix, SIZE_PX)[0])
+            wanted = align.align_similarity(face.points_px, SIZE_PX, template=recipe.template).matrix
+            size = picture.header.width_px, picture.header.height_px
+            framing = frame(wanted, face.points_px, *size, SIZE_PX, recipe.limits.max_padded)
+            crops.append((align.warp(picture.rgb, framing.matrix, SIZE_PX)[0], framing, wanted, picture))
         return crops
 
-    crops = stage("align and warp", cut)
-    stage("measure", lambda: [(filters.measure_crop(crop), hashes.crop_hash(crop)) for crop in crops])
-    stage("encode", lambda: [encode_jpeg(crop, quality=recipe.jpeg_quality, chroma="444") for crop in crops])
+    def measure() -> list[Any]:
+        found = []
+        for crop, framing, wanted, picture in crops:
+            same = framing.zoom == 1.0 and framing.padded == 0.0
+            whole = crop if same else score.as_aligned(picture, wanted, SIZE_PX)
+            found.append((filters.measure_crop(crop), hashes.crop_hash(whole)))
+        return found
+
+    crops = stage("align, frame and warp", cut)
+    stage("measure", measure)
+    stage(
+        "encode", lambda: [encode_jpeg(crop, quality=recipe.jpeg_quality, chroma="444") for crop, *_ in crops]
+    )
     return stages
 
 

@@ -412,7 +412,7 @@ def _crop(
     whole = (
         crop
         if framing.padded == 0.0 and framing.zoom == 1.0
-        else _as_aligned(picture, alignment.matrix, recipe.size_px)
+        else as_aligned(picture, alignment.matrix, recipe.size_px)
     )
     record.crop_hash, record.crop_hash_quality = hashes.crop_hash(whole)
     verdict = filters.crop_rules(record, recipe.limits)
@@ -422,7 +422,7 @@ def _crop(
     return record, encode_jpeg(crop, quality=recipe.jpeg_quality, chroma=recipe.jpeg_chroma)
 
 
-def _as_aligned(picture: Picture, alignment: align.Matrix, size_px: int) -> Pixels:
+def as_aligned(picture: Picture, alignment: align.Matrix, size_px: int) -> Pixels:
     """The crop that the alignment asks for, whatever the picture holds, for its hash: copies that show more
     and less of a photograph are cut at different zooms, but must be compared at one."""
     scale = _HASHED_PX / size_px
