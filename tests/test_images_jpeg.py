@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from typing import Any
@@ -238,6 +239,15 @@ def test_sampling_that_turbojpeg_cannot_name() -> None:
     assert (picture.rgb == 128).all()
     fails(data[:-10])
     assert (pixels(_oddly_sampled(2, 2, 96, 64)) == 128).all()  # the builder is right: 4:2:0
+
+
+def test_odd_sampling_in_four_components_is_answered() -> None:
+    data = bytearray(encoded(Image.fromarray(scene()).convert("CMYK")))
+    at = data.index(b"\xff\xc0")
+    for factors in (0x31, 0x13, 0x41):
+        data[at + 11] = factors
+        with contextlib.suppress(ImageError):
+            assert pixels(bytes(data)).shape == (160, 200, 3)
 
 
 @given(st.integers(1, 70_000), st.integers(1, 70_000))

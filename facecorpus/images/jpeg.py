@@ -135,7 +135,7 @@ def decode(data: bytes, header: Header, min_side_px: int | None, max_pixels: int
         pixels = _decode_strictly(data, markers, colors, scale)
     except (ValueError, RuntimeError):
         pixels, scale = _decode_rebuilt(data, markers, colors, scale)
-    if colors == "CMYK":
+    if pixels.shape[2] == 4:  # Pillow, which reads odd sampling, gives RGB already
         pixels = _rgb_from_cmyk(pixels, inverted=markers.adobe_transform is not None)
     return Picture(upright(pixels, header.orientation), scale, header)
 
