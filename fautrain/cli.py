@@ -7,12 +7,36 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from fautrain.errors import Stopped, UserError
 from fautrain.threads import sleep_when_idle
+
+
+class _Command(TyperCommand):
+    """A command that answers words without an option better than "unexpected extra argument"."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer brings a click of its own, or not
+        ctx.allow_extra_args = True
+        super().parse_args(ctx, args)
+        if ctx.args and not ctx.resilient_parsing:
+            raise UserError(_stray(ctx.args, ctx.command_path, ctx.params.get("shards")))
+        return ctx.args
+
+
+def _stray(words: list[str], command: str, shards: str | None) -> str:
+    """What to say of words that belong to no option."""
+    first = Path(shards or "")
+    if first.suffix and (first.parent, first.suffix) == (Path(words[0]).parent, Path(words[0]).suffix):
+        return (
+            f"--shards takes one word, and the shell has made {len(words) + 1} of its pattern: put it in "
+            f"quotes, as in --shards '{first.parent / f'*{first.suffix}'}'"
+        )
+    return f"{words[0]!r} belongs to no option; '{command} --help' lists what can be given"
+
 
 app = typer.Typer(
     help="Train models of facial behaviour on the shards that facecorpus builds.",
@@ -40,7 +64,7 @@ def _common(
     del debug, version  # `main` takes the first off the command line, wherever it stands
 
 
-@app.command()
+@app.command(cls=_Command)
 def pretrain(
     shards: Annotated[str, typer.Option("--shards", help="Shards: a folder, glob, brace range or list.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
@@ -64,7 +88,7 @@ def pretrain(
     runs.pretrain(config, out, resume)
 
 
-@app.command()
+@app.command(cls=_Command)
 def finetune(
     dataset: Annotated[
         str, typer.Option("--dataset", help="Benchmark: disfa, bp4d, bp4d_plus, or a TOML file of your own.")
@@ -138,7 +162,7 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     return numbers
 
 
-@app.command()
+@app.command(cls=_Command)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The --out of finetune; with --dataset the run of one fold.")],
     dataset: Annotated[
@@ -161,7 +185,7 @@ def evaluate(
         typer.echo(evaluate_across(run, dataset, shards, folder))
 
 
-@app.command()
+@app.command(cls=_Command)
 def probe(
     run: Annotated[Path, typer.Option("--checkpoint", help="The run of one fold, or a checkpoint of it.")],
     shards: Annotated[str, typer.Option("--shards", help="Default: those it was trained on.")] = "",
@@ -182,7 +206,7 @@ def probe(
     typer.echo(f"pictures: {folder}")
 
 
-@app.command()
+@app.command(cls=_Command)
 def recipes(
     action: Annotated[str | None, typer.Argument(help="show")] = None,
     name: Annotated[str | None, typer.Argument(help="Recipe to show.")] = None,
@@ -221,7 +245,7 @@ def recipes(
     typer.echo(json.dumps(to_plain(override(config, settings or [])), indent=1))
 
 
-@app.command()
+@app.command(cls=_Command)
 def bench(
     shards: Annotated[str, typer.Option("--shards", help="Shards: a folder, glob, brace range or list.")],
     recipe: Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")] = "fmae-vit-base",
@@ -255,7 +279,7 @@ def bench(
     typer.echo(table(measured))
 
 
-@app.command()
+@app.command(cls=_Command)
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     to: Annotated[Path | None, typer.Option("--to", help="HTML file; default RUN/report.html.")] = None,
@@ -266,7 +290,7 @@ def report(
     typer.echo(f"report: {write_report(run, to)}")
 
 
-@checkpoints.command("verify")
+@checkpoints.command("verify", cls=_Command)
 def verify(
     path: Annotated[Path, typer.Argument(help="A checkpoint's directory, a run's, or a final model's.")],
 ) -> None:
@@ -277,7 +301,7 @@ def verify(
         typer.echo(line)
 
 
-@checkpoints.command("inspect")
+@checkpoints.command("inspect", cls=_Command)
 def inspect(path: Annotated[Path, typer.Argument(help="A checkpoint's directory.")]) -> None:
     """Show what a checkpoint holds and what it was made with."""
     from fautrain.checkpoint import inspect

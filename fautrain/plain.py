@@ -88,17 +88,23 @@ def override(config: Config, settings: Iterable[str]) -> Config:
 
 
 def _leaf_hint(path: str, leaves: list[str]) -> str:
-    """Which of the dotted names `path` may have meant."""
+    """Which of the dotted names `path` may have meant, always in full."""
     members = [leaf for leaf in leaves if leaf.startswith(f"{path}.")]
     if members:
         return f"it is a group of {', '.join(members)}"
-    homes = [leaf for leaf in leaves if leaf.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
-    if homes:
-        return f"did you mean {homes[0]!r}?"
     group, _, last = path.rpartition(".")
-    members = {leaf[len(group) + 1 :] for leaf in leaves if leaf.startswith(f"{group}.")}
     # Within a known group the names alone are compared: the common beginning would make all of them alike.
-    return f"in {group}: {nearest(last, members)}" if members else nearest(path, leaves)
+    members = [leaf for leaf in leaves if group and leaf.startswith(f"{group}.")]
+    names = {leaf.rpartition(".")[2]: leaf for leaf in members}
+    for near in (
+        [leaf for leaf in leaves if leaf.rpartition(".")[2] == last],
+        [names[name] for name in difflib.get_close_matches(last, names, n=1)],
+        [] if members else difflib.get_close_matches(path, leaves, n=1),
+        [leaf for leaf in leaves if leaf.rpartition(".")[2].startswith(last)],
+    ):
+        if near:
+            return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(sorted(members or leaves))}"
 
 
 def leaf_names(cls: Any, prefix: str = "") -> list[str]:

@@ -132,12 +132,13 @@ def test_settings_are_applied_together_and_the_last_one_wins() -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("optim.lrr=3", "in optim: did you mean 'lr'?"),
+        ("optim.lrr=3", "did you mean 'optim.lr'?"),
         ("optm.weight_decay=3", "did you mean 'optim.weight_decay'?"),
         ("lr=3", "did you mean 'optim.lr'?"),
+        ("weight=3", "did you mean 'optim.weight_decay'?"),
         ("train.mask_ratio=0.5", "did you mean 'model.mask_ratio'?"),
         ("sed=3", "did you mean 'seed'?"),
-        ("model.zzz=3", "in model: known: decoder_depth, decoder_heads"),
+        ("model.zzz=3", "known: model.decoder_depth, model.decoder_heads"),
         ("loss=l1", "it is a group of loss.kind, loss.norm_pix"),
         ("optim.lr", "NAME=VALUE"),
         ("optim.lr=fast", "optim.lr='fast'; give a number"),

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fautrain.cli import app
+from fautrain.errors import UserError
+
 COMMANDS = ("pretrain", "recipes", "bench", "report", "checkpoint")
 
 
@@ -56,3 +59,20 @@ def test_bad_input_is_answered_in_a_sentence(tmp_path: Path) -> None:
     assert str(tmp_path) in refused("checkpoint", "verify", str(tmp_path))
     assert str(tmp_path) in refused("report", str(tmp_path))
     assert "recipes show" in refused("recipes", "list")
+
+
+@pytest.mark.parametrize(
+    "command", [["pretrain", "--out", "run"], ["bench"], ["probe", "--checkpoint", "run"]]
+)
+def test_a_pattern_that_the_shell_expanded_is_told(command: list[str]) -> None:
+    with pytest.raises(UserError, match=r"made 3 of its pattern.*quotes, as in --shards '/data/\*\.tar'"):
+        app([*command, "--shards", "/data/a.tar", "/data/b.tar", "/data/c.tar"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["report", "run"], ["pretrain", "--out", "run", "--shards", "a"], ["checkpoint", "verify", "run"]],
+)
+def test_words_without_an_option_are_answered(command: list[str]) -> None:
+    with pytest.raises(UserError, match=r"^'stray' belongs to no option; '.* --help'"):
+        app([*command, "stray"])
