@@ -174,7 +174,7 @@ def test_losses_that_are_not_finite_are_counted_and_not_drawn(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [(None, "holds no run"), ("{", "cannot be read"), ('{"nmae": "x"}', "config.json: ")],
+    [(None, "holds no run"), ("{", "is damaged"), ('{"nmae": "x"}', "config.json: ")],
 )
 def test_no_run(tmp_path: Path, settings: str | None, message: str) -> None:
     if settings is not None:
