@@ -99,10 +99,12 @@ def _prepare(
     from facecorpus import pipeline, recipes
     from facecorpus.phases import corpus as corpora
 
-    name = pipeline.choose_recipe(recipe, sources, root)
+    opened = [] if sources is None else pipeline.open_sources(sources, root)
+    name = pipeline.choose_recipe(recipe, opened)
     chosen = recipes.override(recipes.recipe(name), settings or [])
-    named = pipeline.found_sources(chosen, root) if sources is None else sources
-    corpus = pipeline.prepare(chosen, named, root, out, weights=weights, device=device)
+    if sources is None:
+        opened = pipeline.found_sources(chosen, root)
+    corpus = pipeline.prepare(chosen, opened, root, out, weights=weights, device=device)
     corpora.settle(corpus, rebuild=rebuild)
     return corpus
 

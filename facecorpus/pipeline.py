@@ -69,62 +69,11 @@ def choose_detector(recipe: CorpusRecipe, device: str) -> str:
     return "retinaface-resnet50" if gpu and importlib.util.find_spec("torch") else "retinaface-mobilenet025"
 
 
-def choose_recipe(recipe: str | None, sources: str | None, root: str) -> str:
-    """Name of the recipe: the one given, else the one that suits the sources.
+def open_sources(sources: str, root: str) -> list[Source]:
+    """The sources of `--sources`, each found.
 
     Raises:
-        UserError: the sources want different ones.
-    """
-    if recipe is not None:
-        return recipe
-    opened = [parse_spec(spec, root) for spec in (sources or "").split(",") if spec.strip()]
-    wanted = {source.recipe: source.name for source in opened}
-    if len(wanted) > 1:
-        listed = " and ".join(f"{name} wants {recipe}" for recipe, name in sorted(wanted.items()))
-        raise UserError(
-            f"--sources mixes annotated recordings with collections of pictures ({listed}); "
-            "build them apart, or name one --recipe for all"
-        )
-    return next(iter(wanted), "face9m")
-
-
-def found_sources(recipe: CorpusRecipe, root: str) -> str:
-    """Those of the recipe's sources that lie below `root`, as `--sources` takes them; says which do not.
-
-    Raises:
-        UserError: none does.
-    """
-    found: list[str] = []
-    missing: list[str] = []
-    for spec in recipe.sources:
-        try:
-            parse_spec(spec, root)
-        except UserError:
-            missing.append(spec.partition("=")[0])
-        else:
-            found.append(spec)
-    if not found:
-        raise UserError(
-            f"--root {root}: none of the sources of the recipe {recipe.name} ({', '.join(missing)}) is there "
-            f"({lies_there(root)}); name what to read, as in --sources photos=folder:DIR or "
-            "--sources celeba:DIR ('facecorpus sources' lists the adapters)"
-        )
-    if missing:
-        say(
-            f"sources of the recipe {recipe.name} that are not in {root}, or have no adapter: "
-            f"{', '.join(missing)}; reading {', '.join(spec.partition('=')[0] for spec in found)}"
-        )
-    return ",".join(found)
-
-
-def prepare(
-    recipe: CorpusRecipe, sources: str, root: str, out: str, *, weights: str | None, device: str
-) -> Corpus:
-    """A corpus to build, with every source found and the detector's weights at hand.
-
-    Raises:
-        UserError: a source is unknown, named twice, not there, or shares its folder with the corpus; the
-            weights cannot be had.
+        UserError: there is none, or one is unknown, named twice or not there.
     """
     opened = [parse_spec(spec, root) for spec in sources.split(",") if spec.strip()]
     if not opened:
@@ -135,6 +84,68 @@ def prepare(
             raise UserError(
                 f"--sources has two called {name}; give one a name of its own, as in {name}2=ADAPTER:PATH"
             )
+    return opened
+
+
+def choose_recipe(recipe: str | None, opened: Sequence[Source]) -> str:
+    """Name of the recipe: the one given, else the one that suits the sources.
+
+    Raises:
+        UserError: the sources want different ones.
+    """
+    if recipe is not None:
+        return recipe
+    wanted = {source.recipe: source.name for source in opened}
+    if len(wanted) > 1:
+        listed = " and ".join(f"{name} wants {recipe}" for recipe, name in sorted(wanted.items()))
+        raise UserError(
+            f"--sources mixes annotated recordings with collections of pictures ({listed}); "
+            "build them apart, or name one --recipe for all"
+        )
+    return next(iter(wanted), "face9m")
+
+
+def found_sources(recipe: CorpusRecipe, root: str) -> list[Source]:
+    """Those of the recipe's sources that lie below `root`; says which do not.
+
+    Raises:
+        UserError: none does.
+    """
+    found: list[Source] = []
+    missing: list[str] = []
+    for spec in recipe.sources:
+        try:
+            found.append(parse_spec(spec, root))
+        except UserError:
+            missing.append(spec.partition("=")[0])
+    if not found:
+        raise UserError(
+            f"--root {root}: none of the sources of the recipe {recipe.name} ({', '.join(missing)}) is there "
+            f"({lies_there(root)}); name what to read, as in --sources photos=folder:DIR or "
+            "--sources celeba:DIR ('facecorpus sources' lists the adapters)"
+        )
+    if missing:
+        say(
+            f"sources of the recipe {recipe.name} that are not in {root}, or have no adapter: "
+            f"{', '.join(missing)}; reading {', '.join(source.name for source in found)}"
+        )
+    return found
+
+
+def prepare(
+    recipe: CorpusRecipe,
+    opened: Sequence[Source],
+    root: str,
+    out: str,
+    *,
+    weights: str | None,
+    device: str,
+) -> Corpus:
+    """A corpus to build from opened sources, with the detector's weights at hand.
+
+    Raises:
+        UserError: a source shares its folder with the corpus; the weights cannot be had.
+    """
     _refuse_nesting(opened, root, out)
     specs = tuple(
         SourceSpec(s.name, s.adapter, storage.absolute(s.location), "=".join(s.setting or ())) for s in opened

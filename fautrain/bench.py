@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,12 @@ def bench(config: AnyConfig, seconds: float, original: bool = False) -> Measured
         UserError: the shards or the settings are unusable.
     """
     accelerator = make_accelerator(config)
+
+    def say(text: str) -> None:
+        if accelerator.is_main_process:
+            print(f"bench: {text}", file=sys.stderr, flush=True)
+
+    say(f"opening the shards and building the model of {config.name}")
     # The time does not depend on the weights.
     config = override(config, ["model.init=none"])
     task, loader = _parts(config, accelerator)
@@ -84,6 +91,7 @@ def bench(config: AnyConfig, seconds: float, original: bool = False) -> Measured
     rates: dict[str, float] = {}
     try:
         for name, run in runs.items():
+            say(f"{name}: {WARM_UP_STEPS} steps that are not timed, then {seconds:g} s")
             for _ in range(WARM_UP_STEPS):
                 run()
             finish()

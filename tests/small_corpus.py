@@ -31,7 +31,8 @@ def draw_pictures(root: Path, count: int = 7) -> Path:
 def prepare(root: Path, out: Path, *settings: str, sources: str = "folder", rebuild: bool = False) -> Corpus:
     """A settled corpus of a few inputs a unit and a few samples a shard; nothing is listed yet."""
     chosen = override(recipe("sample"), [*SETTINGS, *settings])
-    made = pipeline.prepare(chosen, sources, str(root), str(out), weights=None, device="cpu")
+    opened = pipeline.open_sources(sources, str(root))
+    made = pipeline.prepare(chosen, opened, str(root), str(out), weights=None, device="cpu")
     corpora.settle(made, rebuild=rebuild)
     return made
 

@@ -62,8 +62,9 @@ def build(
     """Built in this process; returns the corpus."""
     from facecorpus.phases import corpus as corpora
 
-    chosen = override(recipe(pipeline.choose_recipe(name, sources, str(root))), [*SMALL, *more])
-    corpus = pipeline.prepare(chosen, sources, str(root), str(out), weights=None, device="cpu")
+    opened = pipeline.open_sources(sources, str(root))
+    chosen = override(recipe(pipeline.choose_recipe(name, opened)), [*SMALL, *more])
+    corpus = pipeline.prepare(chosen, opened, str(root), str(out), weights=None, device="cpu")
     corpora.settle(corpus, rebuild=False)
     pipeline.build(corpus, 1)
     return corpus
@@ -234,11 +235,11 @@ def test_labelled_and_unlabelled_sources_are_not_mixed_by_accident(recordings: P
     people = [{(row["source"], row["identity"]) for row in shard} for shard in manifests(tmp_path / "out")]
     assert all(len(found) == 1 for found in people)
     assert {("folder", None)} in people
-    assert pipeline.choose_recipe(None, "folder", str(root)) == "face9m"
-    assert pipeline.choose_recipe(None, None, str(root)) == "face9m"
-    assert pipeline.choose_recipe(None, "mine=disfa:disfa", str(root)) == "au"
+    for sources, chosen in (("folder", "face9m"), ("mine=disfa:disfa", "au")):
+        assert pipeline.choose_recipe(None, pipeline.open_sources(sources, str(root))) == chosen
+    assert pipeline.choose_recipe(None, []) == "face9m"
     with pytest.raises(UserError, match="does not exist"):
-        pipeline.choose_recipe(None, "bp4d", str(root))
+        pipeline.open_sources("bp4d", str(root))
 
 
 def test_people_of_two_sources_keep_shards_of_their_own(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def opened(drawn: Path, out: Path, *settings: str, sources: str = SOURCES) -> Co
     chosen = recipes.override(
         recipes.recipe("sample"), ["inputs_per_unit=12", "samples_per_shard=10", *settings]
     )
-    return pipeline.prepare(chosen, sources, str(drawn), str(out), weights=None, device="auto")
+    opened = pipeline.open_sources(sources, str(drawn))
+    return pipeline.prepare(chosen, opened, str(drawn), str(out), weights=None, device="auto")
 
 
 def rebuilt(corpus: Corpus) -> None:

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import build_arguments, command, run, tree
 
-from facecorpus import recipes, storage
+from facecorpus import pipeline, recipes, storage
+from facecorpus.cli import app
 from facecorpus.errors import UserError
 
 COMMANDS = (
@@ -241,6 +242,15 @@ def test_words_without_an_option_are_answered(tmp_path: Path) -> None:
     for stray in (["photos"], ["a.jpg", "b.jpg"]):
         line = refused("build", *stray, "--out", str(tmp_path / "out"))
         assert f"--sources photos=folder:{stray[0]} --out OUT" in line and "quotes" in line
+
+
+def test_sources_are_looked_for_once(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    look = pipeline.parse_spec
+    monkeypatch.setattr(pipeline, "parse_spec", lambda spec, root: (seen.append(spec), look(spec, root))[1])
+    line = ["inventory", "--root", str(drawn), "--out", str(tmp_path / "out"), "--workers", "1"]
+    app([*line, "--sources", "celeba,vggface2"], standalone_mode=False)
+    assert seen == ["celeba", "vggface2"]
 
 
 def test_without_sources_those_that_are_there_are_read(drawn: Path, tmp_path: Path) -> None:

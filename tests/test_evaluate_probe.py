@@ -176,9 +176,25 @@ def test_evaluate_and_probe_take_a_final_model_and_leave_it_as_it_is(
     assert beside(short, "probe") == short / "probe"
 
 
+def test_a_final_model_computes_in_the_precision_of_its_card(short: Path, tmp_path: Path) -> None:
+    """Whatever `train.precision=auto` of its run would be here."""
+    shutil.copytree(short / "final", tmp_path / "final")
+    assert not load_trained(tmp_path / "final").half
+    card = tmp_path / "final" / "model.json"
+    card.write_text(card.read_text().replace('"precision": "fp32"', '"precision": "bf16"'))
+    trained = load_trained(tmp_path / "final")
+    assert trained.half and trained.config.train.precision == "auto"
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "words"),
     [
+        ("model.json", lambda data: data.replace(b'"AU1"', b'"AU3"', 1), "describes another model"),
+        (
+            "model.json",
+            lambda data: data.replace(b'"image_px": 32', b'"image_px": 99999968', 1),
+            "another model",
+        ),
         ("model.json", lambda data: data[:-40], "model.json is damaged .*copy the final model again"),
         ("model.json", lambda data: b"[" * 100_000, "model.json is damaged"),
         ("model.json", lambda data: b"[]", "it is no JSON object"),

@@ -277,10 +277,14 @@ def test_a_benchmark_of_ones_own(place: Path, tmp_path: Path) -> None:
 
     text = (manifests.folder() / "disfa.toml").read_text("utf-8")
     (tmp_path / "mine.toml").write_text(text.replace('positive = ">= 2"', 'positive = ">= 1"'))
-    line = finetune("--dataset", str(tmp_path / "mine.toml"), "--shards", str(place / "build" / "disfa"))
+    line = finetune("--dataset", "mine.toml", "--shards", str(place / "build" / "disfa"))
     done = forked.run(tmp_path, *line)
     assert done.code == 0, done.err[-2000:]
-    assert (tmp_path / "build" / "finetune" / "mine-tiny" / "result.json").exists()
+    table = tmp_path / "build" / "finetune" / "mine-tiny" / "table.md"
+    table.unlink()
+    with contextlib.chdir(place):  # elsewhere the file is found as well
+        app(["evaluate", str(table.parent)], standalone_mode=False)
+    assert table.exists()
 
 
 def test_a_whole_run_and_a_final_model_are_verified(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,3 +338,4 @@ def test_bench_measures_fine_tuning(place: Path, tmp_path: Path) -> None:
     measured = json.loads((tmp_path / "rates.json").read_text())
     assert len(measured["images_per_s"]) == 4 and min(measured["images_per_s"].values()) > 0
     assert all(f"| {name} |" in done.out for name in measured["images_per_s"])
+    assert all(f"bench: {name}: " in done.err for name in measured["images_per_s"])

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facecorpus import ledger
+from facecorpus.errors import UserError
 from facecorpus.ledger import TERMINAL, SourceLedger
 from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory, verify
@@ -94,6 +95,15 @@ def move_sources(out: Path, change: Callable[[str], str]) -> Corpus:
         source["location"] = change(source["location"])
     (out / "corpus.json").write_text(json.dumps(config))
     return corpora.load(str(out))
+
+
+@pytest.mark.parametrize("name", ["selection.parquet", "placement.parquet", "scores/**/*.parquet"])
+def test_a_damaged_table_is_named_in_a_sentence(copy: Path, name: str) -> None:
+    for path in copy.glob(name):
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"\.parquet is not a whole Parquet file .*run again") as refusal:
+        write_report(corpora.load(str(copy)), str(copy.parent / "page.html"))
+    assert "\n" not in str(refusal.value)
 
 
 # -- the numbers ------------------------------------------------------------------------------------

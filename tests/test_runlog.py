@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from fautrain.config import RunConfig
 from fautrain.errors import UserError
 from fautrain.runlog import Line, RunLog, Screen, read_log
-from fautrain.runlog.lines import line_from_text, line_to_text
+from fautrain.runlog.lines import cut_log, line_from_text, line_to_text
 
 CONFIG = RunConfig(name="test", about="For tests.")
 
@@ -63,6 +63,28 @@ def test_what_is_not_finite_is_null_with_a_flag(tmp_path: Path) -> None:
     assert line["nonfinite"] == {"loss": "nan", "norm": "-inf"}
     (read,) = read_log(tmp_path)
     assert math.isnan(read.values["loss"]) and read.values["norm"] == -math.inf
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'"step": 1e999',
+        b'"step": 9007199254740992',
+        b'"step": 1.5',
+        b'"step": "1"',
+    ],
+)
+def test_lines_that_are_none_are_passed_over_and_cut_whatever_their_bytes(
+    tmp_path: Path, foreign: bytes
+) -> None:
+    good = line_to_text(Line("train", 1, 0.5, 1.5, {"loss": 0.25})).encode()
+    odd = good.replace(b'"step": 1', foreign) if b"step" in foreign else foreign + b"\n"
+    (tmp_path / "log.jsonl").write_bytes(good + odd + good)
+    assert len(read_log(tmp_path)) == 2
+    assert cut_log(tmp_path, 1) == 1
+    assert (tmp_path / "log.jsonl").read_bytes() == good + good
 
 
 @pytest.mark.parametrize("value", [torch.tensor(0.5), True, None, "0.5"])

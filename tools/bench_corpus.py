@@ -144,7 +144,7 @@ def score_rate(tar: Path, out: Path, workers: int) -> float:
     """
     corpus = pipeline.prepare(
         replace(recipes.recipe("sample"), inputs_per_unit=100),
-        f"pictures=archive:{tar.name}",
+        pipeline.open_sources(f"pictures=archive:{tar.name}", str(tar.parent)),
         str(tar.parent),
         str(out),
         weights=None,

@@ -76,7 +76,7 @@ def labels_of(corpus: Corpus) -> list[SourceLabels]:
     found: dict[str, SourceLabels] = {}
     if not storage.exists(url):
         return []
-    with storage.open_read(url) as file:
+    with storage.open_read(url) as file, storage.whole_parquet(url):
         for batch in pq.ParquetFile(file).iter_batches(
             columns=["source", "identity", "labels"], use_threads=False
         ):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from facecorpus import storage
@@ -65,8 +64,7 @@ def measure(corpus: Corpus, units: Mapping[str, int]) -> Measures:
         url = storage.join(corpus.out, score.rows_path(unit))
         if not storage.exists(url):
             continue
-        with storage.open_read(url) as file:
-            table = pq.ParquetFile(file).read(columns=list(_READ), use_threads=False)
+        table = storage.read_table(url, _READ)
         kinds.append(fates[unit][: len(table)])
         for name in _READ:
             columns[name].append(pc.fill_null(table[name].cast(pa.float64()), np.nan).to_numpy())

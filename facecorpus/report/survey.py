@@ -102,7 +102,7 @@ def batches(corpus: Corpus, columns: Collection[str], rows: int = BATCH_ROWS) ->
     url = storage.join(corpus.out, select.SELECTION)
     if not storage.exists(url):
         raise UserError(f"{corpus.out} has no {select.SELECTION}; run 'facecorpus select' or 'build' first")
-    with storage.open_read(url) as file:
+    with storage.open_read(url) as file, storage.whole_parquet(url):
         for batch in pq.ParquetFile(file, buffer_size=1 << 20).iter_batches(
             rows, columns=list(columns), use_threads=False
         ):

@@ -77,7 +77,7 @@ class Run:
     @property
     def steps_per_epoch(self) -> int | None:
         """Steps of one pass; unknown before the first line."""
-        train = [line for line in self.lines if line.kind == "train" and line.epoch > 0]
+        train = [line for line in self.lines if line.kind == "train" and line.epoch > 1e-9]
         return max(1, round(train[-1].step / train[-1].epoch)) if train else None
 
     @property

@@ -31,6 +31,9 @@ from typing import Any
 
 NAME = "log.jsonl"
 
+_MOST_STEPS = 1 << 53
+"""Beyond it a float does not tell steps apart."""
+
 _log = logging.getLogger("fautrain")
 
 
@@ -82,10 +85,24 @@ def line_from_text(text: str) -> Line:
     try:
         data = json.loads(text)
         odd = data.get("nonfinite", {})
-        values = {name: float(odd[name]) if name in odd else value for name, value in data["values"].items()}
-        return Line(data["kind"], int(data["step"]), float(data["epoch"]), float(data["time"]), values)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        values = {n: float(odd[n]) if n in odd else _finite(value) for n, value in data["values"].items()}
+        line = Line(data["kind"], data["step"], _finite(data["epoch"]), _finite(data["time"]), values)
+        if type(line.kind) is not str or type(line.step) is not int or not 0 <= line.step < _MOST_STEPS:
+            raise ValueError("its kind is no word, or its step no number of steps")
+        return line
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         raise ValueError(f"no line of a log: {text[:80]!r}") from None
+
+
+def _finite(value: Any) -> int | float:
+    """The number as it is.
+
+    Raises:
+        ValueError: it is none, or none that a float can hold.
+    """
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError("no finite number")
+    return value
 
 
 def read_log(run_dir: str | Path) -> list[Line]:
@@ -105,25 +122,26 @@ def cut_log(run_dir: Path, step: int) -> int:
     path = run_dir / NAME
     if not path.is_file():
         return 0
-    before = path.read_text()
+    before = path.read_bytes()
     kept = [text for text, line in _lines_of(path) if step and line.step <= step]
-    after = "".join(kept)
+    after = "".join(kept).encode()
     if after == before:
         return 0
     aside = path.with_name(f".{path.name}.part")  # one name: what a kill leaves here is written over
-    with aside.open("w") as file:
+    with aside.open("wb") as file:
         file.write(after)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-    return before.count("\n") + (not before.endswith("\n")) - len(kept)
+    return before.count(b"\n") + (not before.endswith(b"\n")) - len(kept)
 
 
 def _lines_of(path: Path) -> list[tuple[str, Line]]:
     """The readable lines of a log, each as its text and what it says."""
     found: list[tuple[str, Line]] = []
-    for number, text in enumerate(path.read_text().splitlines(keepends=True), 1):
+    for number, data in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         try:
+            text = data.decode()
             if not text.endswith("\n"):
                 raise ValueError("the last line is torn")
             found.append((text, line_from_text(text)))

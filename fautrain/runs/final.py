@@ -127,11 +127,23 @@ def load_final(folder: Path) -> FinalModel:
     if found != card.weights_sha256:
         raise UserError(f"{weights} is altered: its SHA-256 is not the one in {CARD}; {remedy}")
     shape = card.config.model
+    size = size_of(shape.size)
+    least = 2 * size.width * ((card.image_px // shape.patch_px) ** 2 + 3 * shape.patch_px**2)
+    if card.outputs != tuple(f"AU{au}" for au in _aus(card)) or least > weights.stat().st_size:
+        raise UserError(
+            f"{folder / CARD} is damaged (it describes another model than {MODEL_FILE}); {remedy}"
+        )
     model = ActionUnitModel(
-        size_of(shape.size), len(card.outputs), image_px=card.image_px, patch_px=shape.patch_px, drop_path=0.0
+        size, len(card.outputs), image_px=card.image_px, patch_px=shape.patch_px, drop_path=0.0
     )
     load_whole(model, weights)
     return FinalModel(model.eval(), card)
+
+
+def _aus(card: Card) -> tuple[int, ...]:
+    """The action units of the model's outputs, as the run's settings and its benchmark have them."""
+    chosen = card.config.data.aus
+    return tuple(au for au in card.benchmark.aus if not chosen or au in chosen)
 
 
 def write_final(folder: Path, weights: Path, card: dict[str, Any]) -> None:

@@ -41,6 +41,8 @@ class Trained(NamedTuple):
     checkpoint: Path
     epochs: int
     """Epochs done."""
+    half: bool
+    """Whether it computes under bf16 autocast, as it was evaluated in training."""
 
 
 def checkpoints(where: Path) -> list[Path]:
@@ -94,7 +96,8 @@ def load_trained(folder: Path) -> Trained:
     if is_final(folder):
         model, card = load_final(folder)
         aus = tuple(int(name.removeprefix("AU")) for name in card.outputs)
-        return Trained(model.to(device), card.config, card.benchmark, aus, folder, card.epoch)
+        half = card.precision == "bf16"
+        return Trained(model.to(device), card.config, card.benchmark, aus, folder, card.epoch, half)
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder} is no checkpoint: it has no {CONFIG}; give a run or a {STEP}... folder")
@@ -117,7 +120,13 @@ def load_trained(folder: Path) -> Trained:
     model.to(device).eval()
     with reading(folder):
         epochs = int(read_nested(folder, "progress")["loader"]["epoch"])
-    return Trained(model, config, bench, aus, folder, epochs)
+    return Trained(model, config, bench, aus, folder, epochs, _half(config.train.precision, device))
+
+
+def _half(precision: str, device: str) -> bool:
+    """The rule of training (`fautrain.trainer.make_accelerator`), on the device at hand."""
+    native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return precision == "bf16" or (precision == "auto" and native)
 
 
 def features(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -144,13 +153,12 @@ def _over(
         cache=config.data.cache,
     )
     device = trained.model.cls_token.device
-    half = config.train.precision == "bf16" or (config.train.precision == "auto" and device.type == "cuda")
     found: list[NDArray[np.float32]] = []
     try:
         steps = tqdm(loader.epoch(LoaderState()), total=loader.steps_per_epoch, disable=None, leave=False)
         for batch in steps:
             images = normalise(batch.images.to(device), config.data.mean, config.data.std)
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            with torch.autocast(device.type, torch.bfloat16, enabled=trained.half):
                 found.append(apply(images).float().cpu().numpy())
     finally:
         loader.close()
