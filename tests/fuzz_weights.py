@@ -163,17 +163,14 @@ def _final(name: str, folder: Path) -> Path:
 
 
 def _read_final(path: Path) -> None:
-    """As it is, and again where somebody made the hash fit."""
-    _one_sentence(lambda path: load_trained(path.parent), path)
+    """Damaged weights as if somebody had made their hash fit."""
     if path.name == "model.safetensors":
         card = path.parent / "model.json"
-        kept = card.read_text()
-        card.write_text(json.dumps({**json.loads(kept), "weights_sha256": sha256(path)}))
-        _one_sentence(lambda path: load_trained(path.parent), path)
-        card.write_text(kept)
+        card.write_text(json.dumps({**json.loads(card.read_text()), "weights_sha256": sha256(path)}))
+    _one_sentence(lambda path: load_trained(path.parent), path)
 
 
-PARTS = ("manifest.json", "model.safetensors", "optimizer.json", "optimizer.safetensors", "rank-00000.json")
+PARTS = ("manifest.json", "model.safetensors", "optimizer.json", "rank-00000.json")
 TARGETS = (
     *(Target(f"checkpoint-{part}", partial(_checkpoint, part), _read_checkpoint) for part in PARTS),
     Target("log", _log, _read_log),
