@@ -123,6 +123,10 @@ def rewritten(path: Path, change: str) -> None:
         table = table.drop_columns(["subject"])
     elif change == "twice":
         table = pa.concat_tables([table, table])
+    elif change == "text":
+        table = table.set_column(
+            2, table.schema.field(2), pa.array([b"\xb8"] * len(table), pa.binary()).view(pa.string())
+        )
     elif change == "range":
         table = table.set_column(
             5, table.schema.field(5), pa.array([[2.0, 0, 0]] * len(table), pa.list_(pa.float32()))
@@ -140,6 +144,7 @@ def rewritten(path: Path, change: str) -> None:
         ("column", "its columns"),
         ("twice", "a key comes twice"),
         ("range", "outside 0 to 1"),
+        ("text", "it is no Parquet file of predictions"),
     ],
 )
 def test_a_file_of_other_content_is_refused_in_a_sentence(tmp_path: Path, change: str, says: str):

@@ -157,6 +157,10 @@ def write_predictions(run_dir: Path, predictions: Predictions) -> Path:
     return path
 
 
+_NO_JSON = (TypeError, AttributeError, RecursionError)
+"""What metadata that is JSON, but not of predictions, raises besides."""
+
+
 def read_predictions(path: Path) -> Predictions:
     """The predictions in a file, in the order of the file.
 
@@ -167,9 +171,10 @@ def read_predictions(path: Path) -> Predictions:
         raise UserError(f"there is no {path}; evaluate that epoch first")
     try:
         table = pq.read_table(path)
+        table.validate(full=True)  # texts that are none, offsets that point anywhere
         metadata = json.loads((table.schema.metadata or {})[_METADATA])
         version = metadata.pop("version")
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (pa.ArrowException, ArithmeticError, MemoryError, OSError, LookupError, ValueError, *_NO_JSON):
         raise _damaged(path, "it is no Parquet file of predictions") from None
     if version != VERSION:
         raise UserError(
