@@ -31,7 +31,8 @@ def refuse_others(folder: Path, names: Sequence[str], ours: Callable[[set[str]],
         found = None
     if not isinstance(found, dict) or not ours(set(found)):
         raise UserError(
-            f"{folder / there[0]} would be replaced, and fautrain did not write it; give another --out"
+            f"{folder / there[0]} would be replaced, and no {names[0]} says that fautrain wrote it; move it "
+            "away, or give another --out"
         )
 
 
