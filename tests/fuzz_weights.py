@@ -4,7 +4,6 @@ final models, logs."""
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,7 +32,6 @@ from fautrain.runlog.lines import cut_log, line_to_text
 from fautrain.runs.final import Choice, write_final
 from fautrain.runs.trained import load_trained
 
-logging.getLogger("fautrain").setLevel(logging.ERROR)
 torch.set_num_threads(1)
 
 TENSORS = {"patch_embed.proj.weight": torch.ones(4, 3, 2, 2), "cls_token": torch.zeros(1, 1, 4)}

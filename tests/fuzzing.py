@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import logging
 import os
 import random
 import resource
@@ -169,6 +170,7 @@ def areas() -> list[str]:
 
 def _child(area: str, names: str, seed: int, first: int, count: int) -> None:
     """Run `count` cases of each of the named targets, from case `first` on."""
+    logging.disable(logging.WARNING)
     known = {target.name: target for target in targets(area)}
     for name in names.split(","):
         _cases(known[name], seed, range(first, first + count))

@@ -115,7 +115,7 @@ def test_refusing_is_a_sentence_and_exit_code_2(place: Path) -> None:
         (("--subset", "30%"), ("--subset 30%", "give 1/3")),
         (("--subset", "10"), ("--subset 10", "10%")),
         (("--set", "data.aus=12,3"), ("disfa has no AU3", "choose among 1, 2, 4")),
-        (("--set", "data.ous=1"), ("data.ous", "'aus'")),
+        (("--set", "data.ous=1"), ("data.ous", "'data.aus'")),
         (("--set", "seed=3"), ("--set seed", "--seeds")),
         (("--set", "data.fold=2"), ("--set data.fold", "--fold")),
         (("--set", "data.dataset=bp4d"), ("--set data.dataset", "--dataset")),
