@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import itertools
+import os
 import sys
 from typing import Literal, cast
 
