@@ -73,14 +73,19 @@ def sealed(obj: Mapping[str, Any]) -> dict[str, Any]:
     return {**obj, SEAL: digest(obj)}
 
 
-def is_sealed(data: bytes) -> bool:
-    """Whether the bytes are, to the last one, what `storage.publish_json` writes of a sealed object."""
+def unsealed(data: bytes) -> dict[str, Any] | None:
+    """The object of `sealed` whose bytes, to the last one, `storage.publish_json` wrote; None for others."""
     try:
         obj = json.loads(data)
         rest = {name: value for name, value in obj.items() if name != SEAL}
-        return storage.json_bytes(sealed(rest)) == data
+        return obj if storage.json_bytes(sealed(rest)) == data else None
     except (ValueError, AttributeError, RecursionError):
-        return False
+        return None
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether the bytes are those of a sealed object."""
+    return unsealed(data) is not None
 
 
 def read_mark(out: str, phase: str, name: str) -> dict[str, Any] | None:
@@ -91,7 +96,7 @@ def read_mark(out: str, phase: str, name: str) -> dict[str, Any] | None:
     with storage.open_read(url) as file:
         data = file.read()
     # A mark is published whole, so another one is damage from outside; the unit is run again.
-    mark = json.loads(data) if is_sealed(data) else None
+    mark = unsealed(data)
     return mark if _is_mark(mark) else None
 
 
@@ -173,7 +178,7 @@ def claimed(out: str, phase: str) -> set[str]:
         return set()
     with storage.open_read(url) as file:
         data = file.read()
-    paths = json.loads(data).get("paths") if is_sealed(data) else None
+    paths = (unsealed(data) or {}).get("paths")
     if not isinstance(paths, list) or not all(map(_is_below, paths)):
         raise UserError(
             f"{url}, the record of what facecorpus wrote there, is damaged; put it back from a copy, or give "
@@ -235,10 +240,4 @@ def discard(out: str, phase: str, keep: Set[str], paths: Set[str]) -> list[str]:
 
 def _holds(url: str, output: Mapping[str, Any]) -> bool:
     """Whether a file is still the one that a mark records."""
-    if storage.size(url) != output["bytes"]:
-        return False
-    found = hashlib.sha256()
-    with storage.open_read(url) as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest() == output["sha256"]
+    return storage.size(url) == output["bytes"] and storage.sha256(url)[1] == output["sha256"]

@@ -22,7 +22,6 @@ Faults are sentences; nothing that a damaged file does is raised.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -47,7 +46,6 @@ from facecorpus.units import Unit
 VERIFIED = "verified.json"
 _SAMPLE = [name for name in select.PLACED.names if name in schema.SCORES.names and name != "crop_offset"]
 """What scores and placement both say of a sample."""
-_BLOCK = 1 << 20
 
 Numbers = NDArray[np.uint64]
 
@@ -69,8 +67,8 @@ def plan(corpus: Corpus) -> tuple[list[Unit], list[str]]:
         return [], [f"{corpora.CONFIG} is not as facecorpus wrote it"]
     found: list[Unit] = []
     try:
+        inventory.counts(corpus)  # raises where a source has no mark
         for spec in corpus.sources:
-            inventory.counts(corpus)  # raises where one has no mark
             mark = units.read_mark(corpus.out, inventory.PHASE, spec.name) or {}
             # Its digest is of the source's files, which need not be here.
             size = sum(inventory.group_sizes(corpus, spec.name))
@@ -131,14 +129,10 @@ def _check_file(corpus: Corpus, path: str, bytes: int, sha256: str) -> str | Non
     if not storage.exists(url):
         return None if path.startswith(f"{score.STAGED}/") else f"{path}: missing"
     try:
-        digest, size = hashlib.sha256(), 0
-        with storage.open_read(url) as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-                size += len(block)
+        found = storage.sha256(url)
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror or error})"
-    if (size, digest.hexdigest()) != (bytes, sha256):
+    if found != (bytes, sha256):
         return f"{path}: its bytes are not those that were written"
     return None
 
@@ -253,8 +247,7 @@ def _check_image(corpus: Corpus, what: str, payload: bytes) -> list[str]:
 
 def _check_list(corpus: Corpus, unit: Unit) -> Found:
     wanted = materialise.list_shards(corpus, materialise.plan(corpus))
-    with storage.open_read(storage.join(corpus.out, materialise.SHARDS)) as file:
-        said = pq.ParquetFile(io.BytesIO(file.read())).read(use_threads=False)
+    said = storage.read_table(storage.join(corpus.out, materialise.SHARDS))
     same = said.schema.equals(wanted.schema, check_metadata=True) and said.equals(wanted)
     return Found([] if same else [f"{materialise.SHARDS}: it does not list the shards that were written"])
 

@@ -13,6 +13,7 @@ from facecorpus.storage.places import (
     local_path,
     open_read,
     remove,
+    sha256,
     size,
     stamp,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "read_json",
     "read_table",
     "remove",
+    "sha256",
     "size",
     "stamp",
     "stands_for",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from facecorpus.errors import UserError
+
+_BLOCK = 1 << 20
 
 
 def is_local(url: str) -> bool:
@@ -94,6 +97,16 @@ def size(url: str) -> int:
         return local_path(url).stat().st_size
     fs, path = remote(url)
     return int(fs.size(path))
+
+
+def sha256(url: str) -> tuple[int, str]:
+    """Size of a file in bytes and its SHA-256, hexadecimal, a block at a time."""
+    found, size = hashlib.sha256(), 0
+    with open_read(url) as stream:
+        while block := stream.read(_BLOCK):
+            found.update(block)
+            size += len(block)
+    return size, found.hexdigest()
 
 
 def stamp(url: str) -> str:
