@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bystanders import assert_there, put
 from conftest import SOURCES, build_arguments, command, run, tree
 
 from facecorpus import pipeline, recipes, storage, units
@@ -39,23 +40,6 @@ BYSTANDERS = (
 """Places in a corpus where somebody might keep a file."""
 
 
-def put(folder: Path, names: tuple[str, ...] = BYSTANDERS) -> dict[Path, bytes]:
-    """Files of the user's, old enough to look forgotten."""
-    made: dict[Path, bytes] = {}
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made[path] = f"mine: {name}".encode()
-        path.write_bytes(made[path])
-        os.utime(path, (0, 0))
-    return made
-
-
-def assert_there(made: dict[Path, bytes]) -> None:
-    lost = [str(path) for path, data in made.items() if not path.exists() or path.read_bytes() != data]
-    assert not lost
-
-
 def opened(drawn: Path, out: Path, *settings: str, sources: str = SOURCES) -> Corpus:
     chosen = recipes.override(
         recipes.recipe("sample"), ["inputs_per_unit=12", "samples_per_shard=10", *settings]
@@ -75,7 +59,7 @@ def test_builds_that_change_a_corpus_keep_what_is_not_theirs(
     """The same again, other shards, other units, a source less: all that discards something."""
     out = tmp_path / "out"
     shutil.copytree(corpus, out)
-    made = put(out)
+    made = put(out, *BYSTANDERS)
     for settings, sources in (
         ((), SOURCES),
         (("samples_per_shard=40",), SOURCES),
@@ -106,7 +90,7 @@ def test_a_file_in_the_place_of_a_discarded_one_is_left(tmp_path: Path) -> None:
 def test_a_foreign_file_in_the_way_is_named_and_kept(drawn: Path, tmp_path: Path) -> None:
     corpus = opened(drawn, tmp_path / "out", sources="folder")
     corpora.settle(corpus, rebuild=False)
-    made = put(tmp_path / "out", ("shards/sample-000000.tar",))
+    made = put(tmp_path / "out", "shards/sample-000000.tar")
     with pytest.raises(UserError, match=r"shards/sample-000000\.tar is in the way.*move it"):
         pipeline.build(corpus, 1)
     assert_there(made)
@@ -131,7 +115,7 @@ def test_shards_of_a_killed_build_go_when_the_next_plan_lacks_them(
 
 @pytest.mark.parametrize("found", ["notes.txt", "shards/holiday.jpg", ".hidden", "corpus.json"])
 def test_a_build_begins_only_in_an_empty_or_its_own_folder(drawn: Path, tmp_path: Path, found: str) -> None:
-    made = put(tmp_path / "out", (found,))
+    made = put(tmp_path / "out", found)
     for more in ([], ["--rebuild"]):
         done = run(*build_arguments(drawn, tmp_path / "out", more=more), check=False)
         assert done.returncode == 2 and "Traceback" not in done.stderr
@@ -143,7 +127,7 @@ def test_a_build_begins_only_in_an_empty_or_its_own_folder(drawn: Path, tmp_path
 
 
 def test_what_a_kill_left_before_the_first_file_is_no_obstacle(drawn: Path, tmp_path: Path) -> None:
-    put(tmp_path / "out", (".corpus.json.part-00000000-1",))
+    put(tmp_path / "out", ".corpus.json.part-00000000-1")
     corpus = opened(drawn, tmp_path / "out", sources="folder")
     corpora.settle(corpus, rebuild=False)
     pipeline.run_inventory(corpus, 1)
@@ -186,7 +170,7 @@ def test_out_and_sources_do_not_share_a_folder(
 
 
 def test_clean_asides_asks_whose_they_are(tmp_path: Path) -> None:
-    put(tmp_path, ("a/.mine.part-00000000-1", "a/.ours.part-00000000-1"))
+    put(tmp_path, "a/.mine.part-00000000-1", "a/.ours.part-00000000-1")
     storage.clean_asides(str(tmp_path), lambda path: path == "a/ours")
     assert [path.name for path in (tmp_path / "a").iterdir()] == [".mine.part-00000000-1"]
 
@@ -194,7 +178,7 @@ def test_clean_asides_asks_whose_they_are(tmp_path: Path) -> None:
 def test_drawing_one_data_set_leaves_the_others(tmp_path: Path) -> None:
     write_datasets(tmp_path, ["disfa"], preset="tiny", subjects=3)
     before = {path: path.read_bytes() for path in (tmp_path / "disfa").rglob("*.txt")}
-    made = put(tmp_path, ("bp4d.txt", ".synth-part/mine", ".synth-part-mine/mine"))
+    made = put(tmp_path, "bp4d.txt", ".synth-part/mine", ".synth-part-mine/mine")
     write_datasets(tmp_path, ["bp4d"], preset="tiny", subjects=3)
     write_datasets(tmp_path, ["bp4d"], preset="tiny", subjects=3, seed=1)
     assert_there({**before, **made})
@@ -207,7 +191,7 @@ def test_drawing_one_data_set_leaves_the_others(tmp_path: Path) -> None:
 def test_drawing_replaces_only_what_was_drawn(tmp_path: Path, name: str) -> None:
     if name != "disfa":
         write_datasets(tmp_path, ["disfa"], preset="tiny", subjects=3)
-    made = put(tmp_path, (name,))
+    made = put(tmp_path, name)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(UserError, match=f"{name}.* give another --out"):
         write_datasets(tmp_path, ["disfa"], preset="tiny", subjects=3)
@@ -216,13 +200,13 @@ def test_drawing_replaces_only_what_was_drawn(tmp_path: Path, name: str) -> None
 
 
 def test_a_changed_drawn_file_and_a_foreign_truth_are_kept(tmp_path: Path) -> None:
-    made = put(tmp_path, ("truth.jsonl",))
+    made = put(tmp_path, "truth.jsonl")
     with pytest.raises(UserError, match=r"truth\.jsonl is there without"):
         write_datasets(tmp_path, ["disfa"], preset="tiny", subjects=3)
     assert_there(made)
     (tmp_path / "truth.jsonl").unlink()
     write_datasets(tmp_path, ["disfa"], preset="tiny", subjects=3)
-    changed = put(tmp_path, ("disfa/ActionUnit_Labels/SN001/SN001_au1.txt",))
+    changed = put(tmp_path, "disfa/ActionUnit_Labels/SN001/SN001_au1.txt")
     with pytest.raises(UserError, match=r"au1\.txt was not drawn, or was changed since"):
         write_datasets(tmp_path, ["disfa"], preset="tiny", subjects=3)
     assert_there(changed)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import forked
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bystanders import assert_there, put
 from checkpoint_same import same_state
 from checkpoint_writer import state_of
 from labelled_shards import SMALL, write_labelled
@@ -22,22 +22,6 @@ from fautrain.evaluation.predictions import forget_predictions
 from fautrain.report import write_report
 from fautrain.runs.finetune import refuse_other_tables
 from fautrain.runs.folder import settle
-
-
-def put(folder: Path, *names: str) -> dict[Path, bytes]:
-    made: dict[Path, bytes] = {}
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made[path] = f"mine: {name}".encode()
-        path.write_bytes(made[path])
-        os.utime(path, (0, 0))
-    return made
-
-
-def assert_there(made: dict[Path, bytes]) -> None:
-    lost = [str(path) for path, data in made.items() if not path.exists() or path.read_bytes() != data]
-    assert not lost
 
 
 def test_files_beside_and_within_checkpoints_stay(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ origin.py     whether the people are drawn
 """
 
 from fautrain.data.bad import BadSample, BadSamples
-from fautrain.data.batches import Batch, Loader
+from fautrain.data.batches import Batch, Loader, worker_deaths
 from fautrain.data.decode import normalise
 from fautrain.data.index import Corpus, open_corpus
 from fautrain.data.loader import held_out_loader, make_loader, ordered_loader, shard_cache
@@ -39,4 +39,5 @@ __all__ = [
     "open_corpus",
     "ordered_loader",
     "shard_cache",
+    "worker_deaths",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import signal
@@ -62,6 +63,24 @@ def _close_all() -> None:
     # Before multiprocessing, which would end the workers by a SIGTERM that they are slow to obey.
     for loader in list(_open):
         loader.close()
+
+
+@contextlib.contextmanager
+def worker_deaths() -> Generator[None]:
+    """Turn what DataLoader raises when one of its processes died into one sentence; a signal handler of its
+    own raises it too, wherever the loop happens to be.
+
+    Raises:
+        UserError: one has.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            f"a loader process died ({error}); if memory ran out, lower data.workers or data.prefetch"
+        ) from error
 
 
 @final
@@ -156,14 +175,8 @@ class Loader:
             state = after
 
     def _receive(self, source: Iterator[Sent | Failed], after: LoaderState) -> Batch:
-        try:
+        with worker_deaths():
             sent = next(source)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise UserError(
-                f"a loader process died ({error}); if memory ran out, lower data.workers or data.prefetch"
-            ) from error
         if isinstance(sent, Failed):
             raise UserError(sent.message)
         self.bad.add(sent.bad)

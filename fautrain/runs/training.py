@@ -9,8 +9,7 @@ import torch
 
 from fautrain import checkpoint
 from fautrain.config import AnyConfig
-from fautrain.data import Loader, LoaderState
-from fautrain.errors import UserError
+from fautrain.data import Loader, LoaderState, worker_deaths
 from fautrain.runlog import RunLog, duration
 from fautrain.runs.folder import choose, settle
 from fautrain.trainer import Accelerator, Look, Trainer, from_main
@@ -64,14 +63,8 @@ def train(
         if loaded and found is None:
             log.say(loaded)
         try:
-            trainer.run(loader, look, log, state)
-        except RuntimeError as error:
-            # Also raised by a signal handler of DataLoader's, wherever the loop happens to be.
-            if "DataLoader worker" not in str(error):
-                raise
-            raise UserError(
-                f"a loader process died ({error}); if memory ran out, lower data.workers or data.prefetch"
-            ) from error
+            with worker_deaths():
+                trainer.run(loader, look, log, state)
         finally:
             loader.close()
         if trainer.progress.step > first:

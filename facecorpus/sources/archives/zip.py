@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import struct
 import zipfile
@@ -34,18 +35,17 @@ class ZipContainer(Container):
     def _opened(self) -> dict[str, zipfile.ZipInfo]:
         """The regular files by path; of several with one path the first."""
         if self._archive is None:
-            stream = storage.open_read(self.url)
-            try:
-                _refuse_parts(self.url, stream)
-                self._archive = zipfile.ZipFile(cast(BinaryIO, _Lenient(stream)))
-            except BaseException as error:
-                stream.close()
-                if isinstance(error, zipfile.BadZipFile | ValueError | OSError | NotImplementedError):
+            with contextlib.ExitStack() as undo:
+                stream = undo.enter_context(storage.open_read(self.url))
+                try:
+                    _refuse_parts(self.url, stream)
+                    self._archive = zipfile.ZipFile(cast(BinaryIO, _Lenient(stream)))
+                except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
                     raise UserError(
                         f"{self.url} is not a whole zip archive: its directory, at the end, is missing or "
                         f"damaged ({error}); copy it again"
                     ) from error
-                raise
+                undo.pop_all()
             for info in self._archive.infolist():
                 self._infos.setdefault(_path(info), info)
         return self._infos
