@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from fuzzing import Target, as_it_is
+from pictured import encoded, scene
 from PIL import Image
 
 from facecorpus.images import ImageError, decode, read_header
@@ -19,46 +18,34 @@ from facecorpus.images import ImageError, decode, read_header
 _LIMIT = 1_000_000
 
 
-def _scene() -> Image.Image:
-    y, x = np.mgrid[:56, :72]
-    waves = [128 + 90 * np.sin(x / a + y / b) for a, b in ((9, 30), (40, 12), (17, -21))]
-    return Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8))
-
-
-def _encoded(kind: str, image: Image.Image, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
 def _pictures() -> dict[str, bytes]:
-    rgb, exif = _scene(), Image.Exif()
+    rgb, exif = scene(), Image.Exif()
     exif[0x0112] = 6
     gray, palette, rgba = rgb.convert("L"), rgb.quantize(32), rgb.copy()
     rgba.putalpha(gray)
-    jpeg = _encoded("JPEG", rgb, exif=exif)
+    jpeg = encoded("JPEG", rgb, exif=exif)
     sixteen = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     return {
         "jpeg": jpeg,
-        "jpeg-progressive": _encoded("JPEG", rgb, progressive=True),
-        "jpeg-cmyk": _encoded("JPEG", rgb.convert("CMYK")),
-        "jpeg-trailer": jpeg[:-2] + _encoded("JPEG", gray),
-        "png": _encoded("PNG", rgba, exif=exif),
-        "png-16": _encoded("PNG", sixteen),
-        "png-palette": _encoded("PNG", palette, transparency=3),
-        "webp": _encoded("WEBP", rgba, exif=exif),
-        "webp-lossless": _encoded("WEBP", rgba, lossless=True),
-        "gif": _encoded("GIF", palette, save_all=True, append_images=[palette.rotate(180)]),
-        "bmp": _encoded("BMP", palette),
-        "tiff": _encoded("TIFF", rgb, exif=exif),
-        "tiff-lzw": _encoded("TIFF", rgba, compression="tiff_lzw"),
-        "tiff-jpeg": _encoded("TIFF", rgb, compression="jpeg"),
-        "tiff-group4": _encoded("TIFF", rgb.convert("1"), compression="group4"),
-        "tiff-16": _encoded("TIFF", sixteen),
-        "tiff-float": _encoded("TIFF", gray.convert("F")),
-        "avif": _encoded("AVIF", rgb, exif=exif),
-        "jp2": _encoded("JPEG2000", rgb),
-        "ppm": _encoded("PPM", rgb),
+        "jpeg-progressive": encoded("JPEG", rgb, progressive=True),
+        "jpeg-cmyk": encoded("JPEG", rgb.convert("CMYK")),
+        "jpeg-trailer": jpeg[:-2] + encoded("JPEG", gray),
+        "png": encoded("PNG", rgba, exif=exif),
+        "png-16": encoded("PNG", sixteen),
+        "png-palette": encoded("PNG", palette, transparency=3),
+        "webp": encoded("WEBP", rgba, exif=exif),
+        "webp-lossless": encoded("WEBP", rgba, lossless=True),
+        "gif": encoded("GIF", palette, save_all=True, append_images=[palette.rotate(180)]),
+        "bmp": encoded("BMP", palette),
+        "tiff": encoded("TIFF", rgb, exif=exif),
+        "tiff-lzw": encoded("TIFF", rgba, compression="tiff_lzw"),
+        "tiff-jpeg": encoded("TIFF", rgb, compression="jpeg"),
+        "tiff-group4": encoded("TIFF", rgb.convert("1"), compression="group4"),
+        "tiff-16": encoded("TIFF", sixteen),
+        "tiff-float": encoded("TIFF", gray.convert("F")),
+        "avif": encoded("AVIF", rgb, exif=exif),
+        "jp2": encoded("JPEG2000", rgb),
+        "ppm": encoded("PPM", rgb),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import struct
@@ -16,53 +15,42 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictured import encoded, scene
 from PIL import Image
 
 from facecorpus.images import ImageError, Picture, decode, read_header
 
 
-def _scene() -> Image.Image:
-    y, x = np.mgrid[:56, :72]
-    waves = [128 + 90 * np.sin(x / a + y / b) for a, b in ((9, 30), (40, 12), (17, -21))]
-    return Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8))
-
-
-def _encode(kind: str, image: Image.Image, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
 def _files() -> dict[str, bytes]:
-    rgb, exif = _scene(), Image.Exif()
+    rgb, exif = scene(), Image.Exif()
     exif[0x0112] = 6
     gray, palette = rgb.convert("L"), rgb.quantize(32)
     rgba = rgb.copy()
     rgba.putalpha(gray)
     return {
-        "jpeg": _encode("JPEG", rgb, exif=exif),
-        "jpeg progressive": _encode("JPEG", rgb, progressive=True),
-        "jpeg cmyk": _encode("JPEG", rgb.convert("CMYK")),
-        "jpeg gray": _encode("JPEG", gray),
-        "png": _encode("PNG", rgba, exif=exif),
-        "png 16": _encode("PNG", Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)),
-        "png palette": _encode("PNG", palette, transparency=3),
-        "apng": _encode("PNG", rgb, save_all=True, append_images=[rgb.rotate(90)]),
-        "webp": _encode("WEBP", rgb, exif=exif),
-        "webp lossless": _encode("WEBP", rgba, lossless=True),
-        "webp animated": _encode("WEBP", rgb, save_all=True, append_images=[rgb.rotate(180)]),
-        "gif": _encode("GIF", palette, save_all=True, append_images=[palette.rotate(180)]),
-        "bmp": _encode("BMP", rgb),
-        "bmp palette": _encode("BMP", palette),
-        "tiff": _encode("TIFF", rgb, exif=exif),
-        "tiff lzw": _encode("TIFF", rgba, compression="tiff_lzw"),
-        "tiff jpeg": _encode("TIFF", rgb, compression="jpeg"),
-        "tiff group4": _encode("TIFF", rgb.convert("1"), compression="group4"),
-        "tiff pages": _encode("TIFF", gray, save_all=True, append_images=[gray]),
-        "avif": _encode("AVIF", rgb, exif=exif),
-        "jp2": _encode("JPEG2000", rgb),
-        "ppm": _encode("PPM", rgb),
-        "pgm": _encode("PPM", gray),
+        "jpeg": encoded("JPEG", rgb, exif=exif),
+        "jpeg progressive": encoded("JPEG", rgb, progressive=True),
+        "jpeg cmyk": encoded("JPEG", rgb.convert("CMYK")),
+        "jpeg gray": encoded("JPEG", gray),
+        "png": encoded("PNG", rgba, exif=exif),
+        "png 16": encoded("PNG", Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)),
+        "png palette": encoded("PNG", palette, transparency=3),
+        "apng": encoded("PNG", rgb, save_all=True, append_images=[rgb.rotate(90)]),
+        "webp": encoded("WEBP", rgb, exif=exif),
+        "webp lossless": encoded("WEBP", rgba, lossless=True),
+        "webp animated": encoded("WEBP", rgb, save_all=True, append_images=[rgb.rotate(180)]),
+        "gif": encoded("GIF", palette, save_all=True, append_images=[palette.rotate(180)]),
+        "bmp": encoded("BMP", rgb),
+        "bmp palette": encoded("BMP", palette),
+        "tiff": encoded("TIFF", rgb, exif=exif),
+        "tiff lzw": encoded("TIFF", rgba, compression="tiff_lzw"),
+        "tiff jpeg": encoded("TIFF", rgb, compression="jpeg"),
+        "tiff group4": encoded("TIFF", rgb.convert("1"), compression="group4"),
+        "tiff pages": encoded("TIFF", gray, save_all=True, append_images=[gray]),
+        "avif": encoded("AVIF", rgb, exif=exif),
+        "jp2": encoded("JPEG2000", rgb),
+        "ppm": encoded("PPM", rgb),
+        "pgm": encoded("PPM", gray),
     }
 
 
