@@ -18,6 +18,7 @@ from facecorpus.faces import align
 from facecorpus.faces.detector import Detector, detect, make_detector
 from facecorpus.faces.face import Face
 from facecorpus.faces.pose import MODEL_MM
+from facecorpus.faces.warp import corners, inverse, outside
 from facecorpus.synth.face import draw_face
 from facecorpus.synth.geometry import Pose
 from facecorpus.synth.identity import Identity
@@ -115,15 +116,15 @@ def test_similarity_says_what_is_wrong() -> None:
 
 def test_box_adds_its_margin_on_each_side() -> None:
     alignment = align.align_box((10, 20, 110, 220), 200, margin=0.05, square=False)
-    corners = mapped(alignment.matrix, np.array([[5.0, 10.0], [115.0, 230.0]]))
-    assert corners == pytest.approx(np.array([[-0.5, -0.5], [199.5, 199.5]]))
+    ends = mapped(alignment.matrix, np.array([[5.0, 10.0], [115.0, 230.0]]))
+    assert ends == pytest.approx(np.array([[-0.5, -0.5], [199.5, 199.5]]))
     assert alignment.name == "box/squash"
 
 
 def test_a_square_box_keeps_proportions() -> None:
     alignment = align.align_box((10, 20, 110, 220), 200, margin=0.0)
-    corners = mapped(alignment.matrix, np.array([[-40.0, 20.0], [160.0, 220.0]]))
-    assert corners == pytest.approx(np.array([[-0.5, -0.5], [199.5, 199.5]]))
+    ends = mapped(alignment.matrix, np.array([[-40.0, 20.0], [160.0, 220.0]]))
+    assert ends == pytest.approx(np.array([[-0.5, -0.5], [199.5, 199.5]]))
     assert alignment.name == "box/square"
 
 
@@ -135,9 +136,9 @@ def test_an_empty_box_is_refused(box: tuple[float, float, float, float]) -> None
 
 def test_none_fills_the_crop_with_the_image() -> None:
     alignment = align.align_none(640, 480, 224)
-    corners = mapped(alignment.matrix, np.array([[-0.5, -0.5], [639.5, 479.5]]))
-    assert corners == pytest.approx(np.array([[-0.5, -0.5], [223.5, 223.5]]))
-    assert align.warp(np.zeros((480, 640, 3), np.uint8), alignment.matrix, 224)[1] == 0.0
+    ends = mapped(alignment.matrix, np.array([[-0.5, -0.5], [639.5, 479.5]]))
+    assert ends == pytest.approx(np.array([[-0.5, -0.5], [223.5, 223.5]]))
+    assert outside(corners(inverse(alignment.matrix), 0.0, 0.0, 224), 640, 480) == 0.0
 
 
 # -- eyes
@@ -155,7 +156,7 @@ def test_eyes_come_out_level_in_a_square_about_the_face(roll: float, detector: D
     points = mapped(alignment.matrix, truth.astype(np.float64))
     assert abs(align.pose_degrees(points)[2]) < 6
     assert ((points > 30) & (points < 194)).all()
-    crop, _ = align.warp(rgb, alignment.matrix, 224)
+    crop = align.warp(rgb, alignment.matrix, 224)
     (again,) = detect(detector, crop)
     x0, y0, x1, y1 = again.box_xyxy_px
     assert max(x1 - x0, y1 - y0) == pytest.approx(224, rel=0.12), "the box fills the crop"

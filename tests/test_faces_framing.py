@@ -19,7 +19,7 @@ from facecorpus.faces.align import TEMPLATES, align_box, align_similarity
 from facecorpus.faces.detector import detect, make_detector, plausible
 from facecorpus.faces.framing import CORE_BELOW, CORE_SIDE, ZOOM_STEP, Framing, frame
 from facecorpus.faces.pose import MODEL_MM
-from facecorpus.faces.warp import warp
+from facecorpus.faces.warp import corners, inverse, outside
 
 SIZE, LIMIT = 224, 0.1
 FRONT = MODEL_MM[:, :2] / 63.0
@@ -65,7 +65,7 @@ def test_it_lies_within_the_aligned_crop_and_around_the_core(
     framing = cut(points, 200, 230, limit, template)
     assert framing.zoom >= 1.0 and framing.zoom % ZOOM_STEP == 0.0
     assert np.allclose(framing.matrix[:, :2], whole[:, :2] * framing.zoom), "turned as aligned, only nearer"
-    _, padded = warp(np.zeros((230, 200, 3), np.uint8), framing.matrix, SIZE)
+    padded = outside(corners(inverse(framing.matrix), 0.0, 0.0, SIZE), 200, 230)
     assert framing.padded == pytest.approx(padded, abs=1e-9)
     low, high = ends(whole, framing)
     assert min(low) > -1e-6 and max(high) < SIZE + 1e-6

@@ -14,6 +14,7 @@ import pytest
 from facecorpus.faces import align
 from facecorpus.faces.detector import Detector, detect, detect_many, make_detector, plausible
 from facecorpus.faces.face import Face, Image
+from facecorpus.faces.warp import corners, inverse, outside
 
 pytestmark = pytest.mark.real
 
@@ -119,7 +120,9 @@ def test_aligned_real_faces_meet_the_template(
     errors: list[float] = []
     for rgb, faces in list(zip(crops, found, strict=True))[::8]:
         alignment = align.align_similarity(faces[0].points_px, 224, "wide-224")
-        crop, padded = align.warp(rgb, alignment.matrix, 224)
+        crop = align.warp(rgb, alignment.matrix, 224)
+        height, width = rgb.shape[:2]
+        padded = outside(corners(inverse(alignment.matrix), 0.0, 0.0, 224), width, height)
         assert 0 <= padded < 0.6
         again = detect(detector, crop)
         assert again

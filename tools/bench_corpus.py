@@ -118,7 +118,7 @@ def measure_stages(tar: Path) -> dict[str, float]:
             wanted = align.align_similarity(face.points_px, SIZE_PX, template=recipe.template).matrix
             size = picture.header.width_px, picture.header.height_px
             framing = frame(wanted, face.points_px, *size, SIZE_PX, recipe.limits.max_padded)
-            crops.append((align.warp(picture.rgb, framing.matrix, SIZE_PX)[0], framing, wanted, picture))
+            crops.append((align.warp(picture.rgb, framing.matrix, SIZE_PX), framing, wanted, picture))
         return crops
 
     def measure() -> list[Any]:

@@ -44,7 +44,7 @@ def upright_square(face: Face, rgb: Image, scale: float, detector: Detector, siz
     # Never enlarged much: that would only slow the second look down.
     look_px = int(np.clip(round(_ROOM * longer * scale), 64, _LOOK_PX))
     upright = _square(turn, middle, _ROOM * longer, look_px)
-    picture, _ = warp(rgb, matrix_for_scale(upright, scale), look_px)
+    picture = warp(rgb, matrix_for_scale(upright, scale), look_px)
     again = [f for f in detect(detector, picture, pyramid=(look_px,)) if _in_the_middle(f, look_px)]
     if again:
         a0, b0, a1, b1 = again[0].box_xyxy_px

@@ -62,7 +62,7 @@ def corners(back: Matrix, x: float, y: float, side: float) -> list[Point]:
     return [(a * (u - 0.5) + b * (v - 0.5) + c, d * (u - 0.5) + e * (v - 0.5) + f) for u, v in ends]
 
 
-def warp(rgb: Image, matrix: Matrix, size_px: int) -> tuple[Image, float]:
+def warp(rgb: Image, matrix: Matrix, size_px: int) -> Image:
     """Cut a crop from an image by one anti-aliased resample.
 
     Enlarging interpolates linearly on a grid that cubics have made at least three times finer, which costs
@@ -77,24 +77,17 @@ def warp(rgb: Image, matrix: Matrix, size_px: int) -> tuple[Image, float]:
         size_px: side S of the crop.
 
     Returns:
-        the crop, uint8 (S, S, 3), and the fraction of its area (0 to 1) that lies outside the image.
+        the crop, uint8 (S, S, 3). How much of it lies outside the image, `outside` says of its `corners`.
 
     Raises:
         ValueError: the matrix is singular or not finite.
     """
-    back = inverse(matrix)
-    height, width = rgb.shape[:2]
-    seen = corners(back, 0.0, 0.0, size_px)
-    padded = outside(seen, width, height)
-    region, x0, y0 = _region(rgb, seen)
-    back[:, 2] -= (x0, y0)
-    steps = [
-        math.hypot(*row) for row in back[:, :2].T.tolist()
-    ]  # source pixels per crop pixel, along u and v
-    if max(steps) <= _SHARP_STEP:
-        return _enlarge(region, back, size_px, max(steps)), padded
+    region, back = _seen(rgb, matrix, size_px)
+    step = max(_steps(back))
+    if step <= _SHARP_STEP:
+        return _enlarge(region, back, size_px, step)
     region, back = _reduce(region, back, matrix, _COARSEST_STEP)
-    return _shrink(region, back, size_px), padded
+    return _shrink(region, back, size_px)
 
 
 def glimpse(rgb: Image, matrix: Matrix, size_px: int) -> Image:
@@ -102,21 +95,28 @@ def glimpse(rgb: Image, matrix: Matrix, size_px: int) -> Image:
 
     Args and errors: as `warp`. Returns uint8 (S, S, 3).
     """
-    back = inverse(matrix)
-    region, x0, y0 = _region(rgb, corners(back, 0.0, 0.0, size_px))
-    back[:, 2] -= (x0, y0)
-    region, back = _reduce(region, back, matrix, _GLIMPSE_STEP)
+    region, back = _reduce(*_seen(rgb, matrix, size_px), matrix, _GLIMPSE_STEP)
     return _sampled(region, back, size_px, size_px, cv2.BORDER_REPLICATE)
 
 
-def _region(rgb: Image, seen: Sequence[Point]) -> tuple[Image, int, int]:
-    """The part of the image that the crop can see, with two pixels around it, and where it starts."""
+def _steps(back: Matrix) -> tuple[float, float]:
+    """Source pixels per crop pixel, along u and v."""
+    along_u, along_v = (math.hypot(*row) for row in back[:, :2].T.tolist())
+    return along_u, along_v
+
+
+def _seen(rgb: Image, matrix: Matrix, size_px: int) -> tuple[Image, Matrix]:
+    """The part of the image that the crop can see, with two pixels around it, and the matrix from crop pixels
+    to its pixels."""
+    back = inverse(matrix)
+    seen = corners(back, 0.0, 0.0, size_px)
     height, width = rgb.shape[:2]
     (x0, x1), (y0, y1) = (
         (min(max(math.floor(min(along)) - 2, 0), length - 1), min(max(math.ceil(max(along)) + 3, 1), length))
         for along, length in zip(zip(*seen, strict=True), (width, height), strict=True)
     )
-    return rgb[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)], x0, y0
+    back[:, 2] -= (x0, y0)
+    return rgb[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)], back
 
 
 def _enlarge(region: Image, back: Matrix, size_px: int, step: float) -> Image:
@@ -146,8 +146,7 @@ def _reduce(region: Image, back: Matrix, matrix: Matrix, coarsest: float) -> tup
 
 
 def _shrink(region: Image, back: Matrix, size_px: int) -> Image:
-    steps = [math.hypot(*row) for row in back[:, :2].T.tolist()]
-    per_x, per_y = (1 if step <= _SHARP_STEP else 2 for step in steps)
+    per_x, per_y = (1 if step <= _SHARP_STEP else 2 for step in _steps(back))
     # Sample u of a crop pixel grid that is k times finer sits at crop pixel (u + 0.5) / k - 0.5.
     fine = back.copy()
     fine[:, 0] /= per_x

@@ -405,7 +405,7 @@ def _crop(
             data, header, min_side_px=math.ceil(short * finest), max_pixels=recipe.limits.max_pixels
         )
     matrix = align.matrix_for_scale(framing.matrix, picture.scale)
-    crop, _ = align.warp(picture.rgb, matrix, recipe.size_px)
+    crop = align.warp(picture.rgb, matrix, recipe.size_px)
     record.decode_scale, record.zoom, record.padded = picture.scale, framing.zoom, framing.padded
     record.alignment, record.matrix = alignment.name, tuple(framing.matrix.ravel().tolist())
     record.brightness, record.sharpness = filters.measure_crop(crop)

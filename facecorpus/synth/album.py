@@ -54,7 +54,7 @@ def sign(pictures: Sequence[Array], points_px: Array | None, person: int) -> Sig
     codes = [image_hash(picture) for picture in pictures]
     quality, crop = min((q for _, q in codes), default=100), None
     if points_px is not None:
-        pixels, _ = warp(pictures[0], align_similarity(points_px, 224).matrix, 224)
+        pixels = warp(pictures[0], align_similarity(points_px, 224).matrix, 224)
         digest, crop_quality = crop_hash(pixels)
         crop, quality = _words(digest), min(quality, crop_quality)
     words = np.array([_words(code) for code, _ in codes], dtype=np.uint64).reshape(-1, 4)
