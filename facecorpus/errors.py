@@ -20,3 +20,8 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.exit_code = 128 + number
+
+
+def in_a_line(error: BaseException) -> str:
+    """What a library's error says, as part of a sentence: one line, not without end, never empty."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

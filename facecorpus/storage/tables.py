@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facecorpus.errors import UserError
+from facecorpus.errors import UserError, in_a_line
 from facecorpus.storage.places import open_read
 from facecorpus.storage.publishing import publish
 
@@ -72,7 +72,7 @@ def whole_parquet(url: str) -> Generator[None]:
         TypeError,
         ValueError,
     ) as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        said = in_a_line(error)
         raise UserError(f"{url} is not a whole Parquet file ({said}); remove it and run again") from error
 
 

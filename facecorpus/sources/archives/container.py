@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from types import TracebackType
 from typing import ClassVar, Self
 
-from facecorpus.errors import UserError
+from facecorpus.errors import UserError, in_a_line
 from facecorpus.record import Reason
 
 MAX_BYTES = 1 << 29
@@ -86,8 +86,8 @@ class Container(ABC):
             raise
         except (*_DAMAGE, OSError) as error:
             raise UserError(
-                f"{self.url} cannot be read to its end ({_words(error)}), it may be damaged or half copied; "
-                "copy it again"
+                f"{self.url} cannot be read to its end ({in_a_line(error)}), it may be damaged or half "
+                "copied; copy it again"
             ) from error
 
     def read(self, member: Member) -> bytes:
@@ -110,7 +110,7 @@ class Container(ABC):
         try:
             return self._read(member)
         except _DAMAGE as error:
-            raise InputError(Reason.CORRUPT, f"damaged member ({_words(error)})") from error
+            raise InputError(Reason.CORRUPT, f"damaged member ({in_a_line(error)})") from error
 
     def close(self) -> None:  # noqa: B027 - a folder has nothing open
         """Let go of open files."""
@@ -137,10 +137,6 @@ def leads_outside(name: str) -> bool:
     """Whether a member's path is absolute, climbs with "..", or names nothing."""
     path = PurePosixPath(name)
     return path.is_absolute() or ".." in path.parts or not path.parts
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def links_note(url: str, count: int) -> str:
