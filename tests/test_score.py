@@ -20,7 +20,7 @@ from facecorpus import pipeline
 from facecorpus.errors import UserError
 from facecorpus.faces.detector import Detector
 from facecorpus.faces.face import Face, Image
-from facecorpus.phases import inventory, score
+from facecorpus.phases import inventory, judging, score
 from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.record import Record, from_table
 from facecorpus.sources.base import Reader
@@ -70,7 +70,7 @@ def scored(corpus: Corpus, reader: Reader | None = None) -> dict[str, tuple[Reco
     ]
     records = (record for table in tables for record in from_table(table))
     try:
-        return {row.id: (row, crop) for row, crop in score.score(corpus, reader, records)}
+        return {row.id: (row, crop) for row, crop in judging.judge(corpus, reader, records)}
     finally:
         reader.close()
 
@@ -134,8 +134,8 @@ def test_a_detector_that_trips_over_one_picture_costs_that_picture(
     cv2.imwrite(str(tmp_path / "folder/3.jpg"), odd[:, :150])
     corpus = listed(tmp_path, tmp_path / "out", "limits.max_aspect_ratio=none")
     whole = scored(corpus)
-    real = score._detector_of(corpus)
-    monkeypatch.setattr(score, "_detector_of", lambda _: Tripping(real, 100))  # 150 x 240 is looked at so
+    real = judging._detector_of(corpus)
+    monkeypatch.setattr(judging, "_detector_of", lambda _: Tripping(real, 100))  # 150 x 240 is looked at so
     found = scored(corpus)
     row, crop = found.pop("folder/3.jpg")
     assert (row.state, row.reason, crop) == ("failed", "error", None)
@@ -209,8 +209,8 @@ def test_a_face_with_impossible_points_is_not_no_face(
     odd = cv2.imread(str(tmp_path / "folder/3.jpg"))
     cv2.imwrite(str(tmp_path / "folder/3.jpg"), odd[:, 30:-30])
     corpus = listed(tmp_path, tmp_path / "out", "limits.max_aspect_ratio=none")
-    real = score._detector_of(corpus)
-    monkeypatch.setattr(score, "_detector_of", lambda _: Mirrored(real, 120))
+    real = judging._detector_of(corpus)
+    monkeypatch.setattr(judging, "_detector_of", lambda _: Mirrored(real, 120))
     row, crop = scored(corpus)["folder/3.jpg"]
     assert (row.state, row.reason, crop) == ("rejected", "implausible_face", None)
     assert row.points_px is not None and row.face_score is not None
@@ -225,7 +225,7 @@ def test_a_score_asked_for_beyond_the_usual_is_looked_for_more_closely(
 
     draw_pictures(tmp_path)
     scripted = Scripted({160: [(0.0, 400.0, 0.93)], 240: [(0.0, 400.0, 0.97)]})
-    monkeypatch.setattr(score, "_detector_of", lambda _: scripted)
+    monkeypatch.setattr(judging, "_detector_of", lambda _: scripted)
     for asked, seen in ((0.8, 0.93), (0.95, 0.97)):
         corpus = listed(tmp_path, tmp_path / str(asked), f"limits.min_face_score={asked}")
         assert {row.face_score for row, _ in scored(corpus).values()} - {None} == {seen}

@@ -42,7 +42,7 @@ from facecorpus.engines import local
 from facecorpus.faces import align, detector
 from facecorpus.faces.framing import frame
 from facecorpus.images import decode, encode_jpeg, read_header
-from facecorpus.phases import score
+from facecorpus.phases import judging, score
 from facecorpus.sources.base import parse_spec
 
 SIZE_PX = 224
@@ -125,7 +125,7 @@ def measure_stages(tar: Path) -> dict[str, float]:
         found = []
         for crop, framing, wanted, picture in crops:
             same = framing.zoom == 1.0 and framing.padded == 0.0
-            whole = crop if same else score.as_aligned(picture, wanted, SIZE_PX)
+            whole = crop if same else judging.as_aligned(picture, wanted, SIZE_PX)
             found.append((filters.measure_crop(crop), hashes.crop_hash(whole)))
         return found
 
