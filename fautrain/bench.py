@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from fautrain.config import AnyConfig, FinetuneConfig, override
+from fautrain.config import FinetuneConfig, RunConfig, override
 from fautrain.data import Batch, Loader
 from fautrain.optim import parameter_groups
-from fautrain.runs import training_loader
-from fautrain.runs.finetune import training_parts
-from fautrain.tasks.base import Task
-from fautrain.tasks.pretrain import PretrainTask
+from fautrain.runs.finetuning import training_parts
+from fautrain.runs.pretraining import training_loader
+from fautrain.task import Task
+from fautrain.tasks.mae import PretrainTask
 from fautrain.trainer import Accelerator, Trainer, make_accelerator
 
 WARM_UP_STEPS = 3
@@ -51,7 +51,7 @@ class Measured:
         return self.images_per_s[name] * self.gflop_per_image / (1000 * self.peak_tflops)
 
 
-def bench(config: AnyConfig, seconds: float, original: bool = False) -> Measured:
+def bench(config: RunConfig, seconds: float, original: bool = False) -> Measured:
     """Measure for about `seconds` each, on this process's part of the devices.
 
     With `original` also as the released MAE and FMAE code trains, end to end on the same loader.
@@ -116,7 +116,7 @@ def bench(config: AnyConfig, seconds: float, original: bool = False) -> Measured
     )
 
 
-def _parts(config: AnyConfig, accelerator: Accelerator) -> tuple[Task, Loader]:
+def _parts(config: RunConfig, accelerator: Accelerator) -> tuple[Task, Loader]:
     if isinstance(config, FinetuneConfig):
         return training_parts(config, accelerator)
     loader = training_loader(config, accelerator.process_index, accelerator.num_processes)

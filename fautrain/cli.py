@@ -79,13 +79,14 @@ def pretrain(
     """Pretrain a masked autoencoder. The same command goes on where a stopped run was."""
     from dataclasses import replace
 
-    from fautrain import recipes, runs
+    from fautrain import recipes
     from fautrain.config import override
     from fautrain.data.shards import absolute
+    from fautrain.runs import pretraining
 
     config = override(recipes.recipe(recipe), settings or [])
     config = replace(config, data=replace(config.data, shards=absolute(shards)))
-    runs.pretrain(config, out, resume)
+    pretraining.pretrain(config, out, resume)
 
 
 @app.command(cls=_Command)
@@ -147,7 +148,7 @@ def finetune(
         )
     folder = out if out is not None else Path("build/finetune") / f"{name}-{recipe}"
     numbers = () if fold == "all" else _numbers("--fold", fold)
-    from fautrain.runs.finetune import finetune
+    from fautrain.runs.finetuning import finetune
 
     finetune(config, folder, folds=numbers, seeds=_numbers("--seeds", seeds), resume=resume)
 
@@ -176,7 +177,7 @@ def evaluate(
 ) -> None:
     """Write a run's tables again from its predictions, or test a model on a data set that is new to it."""
     from fautrain.runs.evaluate import evaluate, evaluate_across
-    from fautrain.runs.trained import beside
+    from fautrain.runs.inference import beside
 
     if dataset is None:
         typer.echo(evaluate(run))
@@ -198,8 +199,8 @@ def probe(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the frames, the probes and t-SNE.")] = 0,
 ) -> None:
     """Tell how much of who is shown can be read from a trained model's features."""
+    from fautrain.runs.inference import beside
     from fautrain.runs.probing import probe_run
-    from fautrain.runs.trained import beside
 
     folder = out or beside(run, "probe")
     typer.echo(probe_run(run, shards, folder, every_epoch=every_epoch, seed=seed))
@@ -295,7 +296,7 @@ def verify(
     path: Annotated[Path, typer.Argument(help="A checkpoint's directory, a run's, or a final model's.")],
 ) -> None:
     """Check every byte of a checkpoint, of all those of a run, or of a final model, against its hashes."""
-    from fautrain.runs.trained import verified
+    from fautrain.runs.inference import verified
 
     for line in verified(path):
         typer.echo(line)

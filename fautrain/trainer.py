@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fautrain import checkpoint, sharding
-from fautrain.config import AnyConfig, to_plain
+from fautrain.config import RunConfig, to_plain
 from fautrain.data import Batch, Loader, LoaderState
 from fautrain.errors import Stopped, UserError
 from fautrain.models.flops import peak_flops
 from fautrain.optim import effective_lr, lr_at, make_adamw, set_lr
 from fautrain.runlog import RunLog, duration
 from fautrain.signals import Agreement, stop_signals
-from fautrain.tasks.base import Task
+from fautrain.task import Task
 from fautrain.threads import choose_threads
 from fautrain.window import GOOD, Stopwatch, Window
 
@@ -55,7 +55,7 @@ class Trainer:
     """Trains one task on one loader. `run` is all of it; the rest are its parts."""
 
     def __init__(
-        self, config: AnyConfig, run_dir: Path, task: Task, accelerator: Accelerator, corpus: str = ""
+        self, config: RunConfig, run_dir: Path, task: Task, accelerator: Accelerator, corpus: str = ""
     ) -> None:
         """Puts the model on the device and wraps it. `corpus` names the samples; checkpoints keep it."""
         self.corpus = corpus
@@ -352,7 +352,7 @@ Look = Callable[[Trainer, RunLog, int, bool], None]
 """Called with the trainer, the log, the number of whole epochs done, and whether the run ends here."""
 
 
-def make_accelerator(config: AnyConfig) -> Accelerator:
+def make_accelerator(config: RunConfig) -> Accelerator:
     """The processes and the precision of a run, as the launcher set them up."""
     precision = config.train.precision
     cuda = torch.cuda.is_available()

@@ -24,13 +24,13 @@ from fautrain.evaluation import Header, Predictions, read_fold, read_predictions
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
 from fautrain.models.weights import read_weights
-from fautrain.plain import read_json
 from fautrain.recipes import finetuning_recipe, recipe
 from fautrain.report import write_report
 from fautrain.runlog import Line, read_log
 from fautrain.runlog.lines import cut_log, line_to_text
 from fautrain.runs.final import Choice, write_final
-from fautrain.runs.trained import load_trained
+from fautrain.runs.inference import load_trained
+from fautrain.typed import read_json
 
 torch.set_num_threads(1)
 

@@ -20,7 +20,7 @@ from fautrain.data.fetch import ShardCache
 from fautrain.errors import UserError
 from fautrain.evaluation.predictions import forget_predictions
 from fautrain.report import write_report
-from fautrain.runs.finetune import refuse_other_tables
+from fautrain.runs.finetuning import refuse_other_tables
 from fautrain.runs.folder import settle
 
 

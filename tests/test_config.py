@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fautrain.config import (
-    ActionUnitData,
     ActionUnitModelConfig,
-    DataConfig,
     FinetuneConfig,
     IdentityConfig,
+    LabelledData,
     LogConfig,
-    ModelConfig,
+    MaeModelConfig,
     OptimConfig,
-    RunConfig,
+    PretrainConfig,
+    PretrainData,
     TrainConfig,
     from_plain,
     override,
@@ -27,7 +27,7 @@ from fautrain.config import (
 )
 from fautrain.errors import UserError
 
-BASE = RunConfig(name="base", about="For tests.")
+BASE = PretrainConfig(name="base", about="For tests.")
 TUNED = FinetuneConfig(
     name="tuned",
     about="For tests.",
@@ -49,12 +49,12 @@ def test_plain_data_goes_through_json_and_back() -> None:
 def test_plain_data_of_fine_tuning_is_known_by_its_identity_group() -> None:
     config = dataclasses.replace(
         TUNED,
-        data=ActionUnitData(dataset="bp4d", aus=(12, 1), randaugment=None, rrc_scale=(0.5, 1.0)),
+        data=LabelledData(dataset="bp4d", aus=(12, 1), randaugment=None, rrc_scale=(0.5, 1.0)),
         identity=IdentityConfig(strength=1 / 3, loss="ce", layers=3, schedule="ramp", subjects="training"),
     )
     found = from_plain(json.loads(json.dumps(to_plain(config))))
     assert found == config and isinstance(found, FinetuneConfig)
-    assert isinstance(from_plain(to_plain(BASE)), RunConfig)
+    assert isinstance(from_plain(to_plain(BASE)), PretrainConfig)
     with pytest.raises(UserError, match=r"loss is no value of the configuration"):
         from_plain({**to_plain(config), "loss": {}})
 
@@ -62,7 +62,7 @@ def test_plain_data_of_fine_tuning_is_known_by_its_identity_group() -> None:
 @given(lr=st.floats(0, 1e30), seed=st.integers(0, 2**63 - 1), held_out=st.floats(0, 1, exclude_max=True))
 def test_every_number_goes_through_exactly(lr: float, seed: int, held_out: float) -> None:
     config = dataclasses.replace(
-        BASE, seed=seed, optim=OptimConfig(lr=lr), data=DataConfig(held_out=held_out)
+        BASE, seed=seed, optim=OptimConfig(lr=lr), data=PretrainData(held_out=held_out)
     )
     assert from_plain(json.loads(json.dumps(to_plain(config)))) == config
     assert override(BASE, [f"optim.lr={lr!r}", f"seed={seed}", f"data.held_out={held_out!r}"]) == config
@@ -185,34 +185,34 @@ def test_a_missing_value_is_named() -> None:
 @pytest.mark.parametrize(
     ("cls", "values", "words"),
     [
-        (ModelConfig, {"image_px": 225}, "image_px=225 is no multiple of model.patch_px=16; give 224"),
-        (ModelConfig, {"decoder_width": 500}, "decoder_width=500 must be a multiple"),
-        (ModelConfig, {"decoder_width": 6, "decoder_heads": 3}, "must be a multiple of 4"),
-        (ModelConfig, {"mask_ratio": 0.0}, "0 < value < 1"),
-        (ModelConfig, {"mask_ratio": 1.0}, "0 < value < 1"),
-        (ModelConfig, {"mask_ratio": 0.999}, "leaves none or all of the 196 patches"),
-        (ModelConfig, {"decoder_depth": 0}, "at least 1"),
-        (DataConfig, {"batch_per_step": 0}, "at least 1"),
-        (DataConfig, {"workers": -1}, "at least 0"),
-        (DataConfig, {"held_out": 1.0}, "0 <= value < 1"),
-        (DataConfig, {"max_bad": -0.1}, "0 <= value <= 1"),
-        (DataConfig, {"rrc_scale": (0.0, 1.0)}, "rising fractions"),
-        (DataConfig, {"rrc_scale": (0.9, 0.2)}, "rising fractions"),
-        (DataConfig, {"std": (0.1, 0.0, 0.1)}, "positive stds"),
+        (MaeModelConfig, {"image_px": 225}, "image_px=225 is no multiple of model.patch_px=16; give 224"),
+        (MaeModelConfig, {"decoder_width": 500}, "decoder_width=500 must be a multiple"),
+        (MaeModelConfig, {"decoder_width": 6, "decoder_heads": 3}, "must be a multiple of 4"),
+        (MaeModelConfig, {"mask_ratio": 0.0}, "0 < value < 1"),
+        (MaeModelConfig, {"mask_ratio": 1.0}, "0 < value < 1"),
+        (MaeModelConfig, {"mask_ratio": 0.999}, "leaves none or all of the 196 patches"),
+        (MaeModelConfig, {"decoder_depth": 0}, "at least 1"),
+        (PretrainData, {"batch_per_step": 0}, "at least 1"),
+        (PretrainData, {"workers": -1}, "at least 0"),
+        (PretrainData, {"held_out": 1.0}, "0 <= value < 1"),
+        (PretrainData, {"max_bad": -0.1}, "0 <= value <= 1"),
+        (PretrainData, {"rrc_scale": (0.0, 1.0)}, "rising fractions"),
+        (PretrainData, {"rrc_scale": (0.9, 0.2)}, "rising fractions"),
+        (PretrainData, {"std": (0.1, 0.0, 0.1)}, "positive stds"),
         (OptimConfig, {"lr": -1.0}, "at least 0"),
         (OptimConfig, {"layer_decay": 0.0}, "0 < value <= 1"),
         (OptimConfig, {"layer_decay": 1.1}, "0 < value <= 1"),
         (ActionUnitModelConfig, {"drop_path": 1.0}, "model.drop_path=1.0; give 0 <= value < 1"),
         (ActionUnitModelConfig, {"patch_px": 0}, "at least 1"),
-        (ActionUnitData, {"fold": 0}, "data.fold=0; give a number of at least 1"),
-        (ActionUnitData, {"every": 0}, "at least 1"),
-        (ActionUnitData, {"workers": -1}, "at least 0"),
-        (ActionUnitData, {"validation": 1.0}, "0 <= value < 1"),
-        (ActionUnitData, {"erasing": 1.5}, "0 <= value <= 1"),
-        (ActionUnitData, {"mixup": -0.1}, "at least 0"),
-        (ActionUnitData, {"cutmix": float("inf")}, "finite"),
-        (ActionUnitData, {"rrc_scale": (0.9, 0.2)}, "rising fractions"),
-        (ActionUnitData, {"mean": (0.1, float("nan"), 0.1)}, "finite means"),
+        (LabelledData, {"fold": 0}, "data.fold=0; give a number of at least 1"),
+        (LabelledData, {"every": 0}, "at least 1"),
+        (LabelledData, {"workers": -1}, "at least 0"),
+        (LabelledData, {"validation": 1.0}, "0 <= value < 1"),
+        (LabelledData, {"erasing": 1.5}, "0 <= value <= 1"),
+        (LabelledData, {"mixup": -0.1}, "at least 0"),
+        (LabelledData, {"cutmix": float("inf")}, "finite"),
+        (LabelledData, {"rrc_scale": (0.9, 0.2)}, "rising fractions"),
+        (LabelledData, {"mean": (0.1, float("nan"), 0.1)}, "finite means"),
         (IdentityConfig, {"strength": -1.0}, "at least 0"),
         (IdentityConfig, {"strength": float("nan")}, "finite"),
         (IdentityConfig, {"layers": 4}, "identity.layers=4; give 1, 2 or 3"),

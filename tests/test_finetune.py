@@ -24,7 +24,7 @@ from fautrain.evaluation import prediction_files, read_fold, read_predictions, r
 from fautrain.models.reversal import strength
 from fautrain.recipes import finetuning_recipe, recipe
 from fautrain.runs import pretrain
-from fautrain.runs.finetune import finetune, fold_folder, open_labels
+from fautrain.runs.finetuning import finetune, fold_folder, open_labels
 from fautrain.tasks.au import ActionUnitTask
 
 __all__ = ["one_cpu"]  # a fixture, used by name

@@ -20,21 +20,21 @@ from labelled_shards import one_cpu, small, write_labelled
 from safetensors.torch import load_file, save_file
 from test_trainer import SETTINGS, shards
 
-from fautrain import checkpoint, recipes, runs, sharding
-from fautrain.config import FinetuneConfig, RunConfig, override
+from fautrain import checkpoint, recipes, sharding
+from fautrain.config import FinetuneConfig, PretrainConfig, override
 from fautrain.data import Batch, Loader, LoaderState, open_corpus, shard_cache
 from fautrain.data.benchmark import benchmark
 from fautrain.data.folds import split
 from fautrain.data.labels import LabelledSet, read_labels
 from fautrain.data.workers import start_worker
 from fautrain.errors import Stopped, UserError
-from fautrain.heldout import HeldOut
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import Size
 from fautrain.runlog import read_log
-from fautrain.runs.pretrain import training_loader
+from fautrain.runs.pretraining import pretrain, training_loader
 from fautrain.tasks.au import ActionUnitTask
-from fautrain.tasks.pretrain import PretrainTask
+from fautrain.tasks.mae import PretrainTask
+from fautrain.tasks.mae_look import HeldOut
 from fautrain.threads import choose_threads
 from fautrain.trainer import Trainer, make_accelerator
 
@@ -44,7 +44,7 @@ TIMES = {"images_per_s", "data_wait", "mfu"}
 """Values of the log that are times, and so never twice the same."""
 
 
-def configured(shards: Path, *settings: str) -> RunConfig:
+def configured(shards: Path, *settings: str) -> PretrainConfig:
     return override(recipes.recipe("tiny"), [*SETTINGS, f"data.shards={shards}", *settings])
 
 
@@ -81,7 +81,7 @@ class Clock:
 class Poisoned(PretrainTask):
     """Its loss is not finite in the steps asked for."""
 
-    def __init__(self, config: RunConfig, steps: Sequence[int]) -> None:
+    def __init__(self, config: PretrainConfig, steps: Sequence[int]) -> None:
         super().__init__(config)
         self.steps, self.step = steps, 0
 
@@ -186,7 +186,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int) -> None
 def test_the_log_is_that_of_an_uninterrupted_run(shards: Path, tmp_path: Path) -> None:
     """Stopped in any step, between lines of the log; also where the last window was left half full."""
     config = configured(shards, "log.every_steps=5", "train.checkpoint_every_steps=4")
-    runs.pretrain(config, tmp_path / "whole", "auto")
+    pretrain(config, tmp_path / "whole", "auto")
     whole = logged(tmp_path / "whole")
     assert [step for kind, step, _ in whole if kind == "train"] == [5, 10, 15, 20, 25, 30, 35, 36]
     stops = [
@@ -201,7 +201,7 @@ def test_the_log_is_that_of_an_uninterrupted_run(shards: Path, tmp_path: Path) -
         with pytest.MonkeyPatch.context() as patch:
             stop_after(patch, steps, number)
             with pytest.raises(Stopped, match=r"stopped by SIG\w+; the same command goes on") as stopped:
-                runs.pretrain(config, tmp_path / "cut", "auto")
+                pretrain(config, tmp_path / "cut", "auto")
         done += steps
         assert stopped.value.exit_code == 128 + number
         assert (tmp_path / "cut" / "checkpoints" / f"step-{done:08d}").is_dir()
@@ -217,8 +217,8 @@ def test_the_log_is_that_of_an_uninterrupted_run(shards: Path, tmp_path: Path) -
                 raise ZeroDivisionError
 
         patch.setattr(Trainer, "_forecast", fail)
-        runs.pretrain(config, tmp_path / "cut", "auto")
-    runs.pretrain(config, tmp_path / "cut", "auto")
+        pretrain(config, tmp_path / "cut", "auto")
+    pretrain(config, tmp_path / "cut", "auto")
     assert logged(tmp_path / "cut") == whole
 
 
@@ -229,15 +229,15 @@ def test_a_run_goes_on_where_its_shards_moved(shards: Path, tmp_path: Path) -> N
     for path in shards.glob("*.tar"):
         (here / path.name).write_bytes(path.read_bytes())
     short = "train.max_steps=8"
-    runs.pretrain(configured(here, short, "data.cache=" + str(tmp_path / "one")), tmp_path / "run", "auto")
+    pretrain(configured(here, short, "data.cache=" + str(tmp_path / "one")), tmp_path / "run", "auto")
     here.rename(tmp_path / "there")
     moved = ("data.cache=" + str(tmp_path / "two"),)
-    runs.pretrain(configured(tmp_path / "there", *moved), tmp_path / "run", "auto")
+    pretrain(configured(tmp_path / "there", *moved), tmp_path / "run", "auto")
     assert [step for kind, step, _ in logged(tmp_path / "run") if kind == "train"] == [*range(1, 37)]
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["shards"].endswith("there")
     (tmp_path / "there" / "train-000001.tar").unlink()
     with pytest.raises(UserError, match="other samples than --shards holds"):
-        runs.pretrain(configured(tmp_path / "there", *moved), tmp_path / "run", "auto")
+        pretrain(configured(tmp_path / "there", *moved), tmp_path / "run", "auto")
 
 
 def slow_save() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binom
 
-from fautrain import plain
+from fautrain import typed
 from fautrain.errors import UserError
 from fautrain.probe import (
     F1_BP4D_PLUS,
@@ -291,7 +291,7 @@ def test_result_is_json_and_comes_back() -> None:
     some = np.flatnonzero((rows[0] < 2) | (rows[2] < 2))  # the third subject has one frame
     found = probe(noise(rows, 8)[some], *(r[some] for r in rows), seed=0, subjects=names(3))
     assert found.frames.left_out[0].subject == "F003"
-    assert plain.build(ProbeResult, json.loads(json.dumps(plain.to_plain(found)))) == found
+    assert typed.build(ProbeResult, json.loads(json.dumps(typed.to_plain(found)))) == found
     assert found.width == 8
     assert len(found.frames.published.per_epoch) == 20
     best = found.frames.published

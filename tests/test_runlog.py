@@ -20,12 +20,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fautrain.config import RunConfig
+from fautrain.config import PretrainConfig
 from fautrain.errors import UserError
 from fautrain.runlog import Line, RunLog, Screen, read_log
 from fautrain.runlog.lines import cut_log, line_from_text, line_to_text
 
-CONFIG = RunConfig(name="test", about="For tests.")
+CONFIG = PretrainConfig(name="test", about="For tests.")
 
 
 def open_log(run_dir: Path, step: int = 0, is_main: bool = True, trackers: tuple[str, ...] = ()) -> RunLog:
@@ -159,9 +159,9 @@ def test_a_damaged_line_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 def test_each_line_is_there_at_once_and_stays_when_the_process_is_killed(tmp_path: Path) -> None:
     code = """
 import io, os, signal, sys
-from fautrain.config import RunConfig
+from fautrain.config import PretrainConfig
 from fautrain.runlog import RunLog
-log = RunLog(sys.argv[1], RunConfig("a", "b"), (), True, total_steps=9, stream=io.StringIO())
+log = RunLog(sys.argv[1], PretrainConfig("a", "b"), (), True, total_steps=9, stream=io.StringIO())
 for step in range(1, 5):
     log.write(step, 0.0, {"loss": 0.5})
 os.kill(os.getpid(), signal.SIGKILL)
@@ -257,9 +257,9 @@ def test_a_tracker_that_is_not_installed_is_named_with_the_extra_that_brings_it(
     code = f"""
 import sys
 sys.modules[{name!r}] = None
-from fautrain.config import RunConfig
+from fautrain.config import PretrainConfig
 from fautrain.runlog import RunLog
-RunLog(sys.argv[1], RunConfig("a", "b"), ({name!r},), True, total_steps=9)
+RunLog(sys.argv[1], PretrainConfig("a", "b"), ({name!r},), True, total_steps=9)
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert (
@@ -271,9 +271,9 @@ RunLog(sys.argv[1], RunConfig("a", "b"), ({name!r},), True, total_steps=9)
 def test_without_trackers_none_is_imported(tmp_path: Path) -> None:
     code = """
 import io, sys
-from fautrain.config import RunConfig
+from fautrain.config import PretrainConfig
 from fautrain.runlog import RunLog
-with RunLog(sys.argv[1], RunConfig("a", "b"), (), True, total_steps=9, stream=io.StringIO()) as log:
+with RunLog(sys.argv[1], PretrainConfig("a", "b"), (), True, total_steps=9, stream=io.StringIO()) as log:
     log.write(1, 0.1, {"loss": 0.5})
 assert not {"tensorboard", "wandb", "trackio", "torch"} & set(sys.modules)
 """

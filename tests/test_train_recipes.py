@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from fautrain.config import AnyConfig, from_plain, override, to_plain
+from fautrain.config import RunConfig, from_plain, override, to_plain
 from fautrain.errors import UserError
 from fautrain.recipes import FINETUNING, RECIPES, explanation, finetuning_recipe, recipe
 
@@ -16,7 +16,7 @@ FMAE = ("small", "base", "large")
 SETS = ("disfa", "bp4d", "bp4d_plus")
 
 
-def peak_lr(config: AnyConfig) -> float:
+def peak_lr(config: RunConfig) -> float:
     """Linear scaling (MAE, appendix A.1): lr = base_lr x batch / 256."""
     return config.optim.base_lr * config.data.batch_per_step / 256
 

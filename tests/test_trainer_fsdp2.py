@@ -119,7 +119,7 @@ from fautrain import recipes
 from fautrain.config import override
 from fautrain.data import Batch, LoaderState
 from fautrain.sharding import gathered
-from fautrain.tasks.pretrain import PretrainTask
+from fautrain.tasks.mae import PretrainTask
 from fautrain.trainer import Trainer, make_accelerator
 
 

@@ -29,7 +29,7 @@ from fautrain.data import Batch, LoaderState
 from fautrain.models.flops import mae_training_flops
 from fautrain.optim import make_adamw, parameter_groups
 from fautrain.recipes import recipe
-from fautrain.tasks.pretrain import PretrainTask
+from fautrain.tasks.mae import PretrainTask
 
 PRODUCTS = ("mm", "addmm", "bmm", "attention", "convolution")
 """Parts of the names of operators that are matrix products."""

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from fautrain.evaluation import FoldResult, evaluate_fold
-from fautrain.plain import build
 from fautrain.probe import PROBE_BP4D, ProbeResult, Series, accuracy_series, draw_f1_curves, draw_probe_curves
+from fautrain.typed import build
 
 FOLD = 1
 CE = "ce"
@@ -300,9 +300,9 @@ def _table_losses(outcomes: list[Outcome]) -> str:
 def _figures(outcomes: list[Outcome], runs: Path, out: Path, shards: str) -> None:
     from fautrain.data.benchmark import benchmark
     from fautrain.probe import draw_tsne_runs, embed
-    from fautrain.runs.finetune import open_labels
+    from fautrain.runs.finetuning import open_labels
+    from fautrain.runs.inference import checkpoints, features, load_trained
     from fautrain.runs.probing import sample_frames
-    from fautrain.runs.trained import checkpoints, features, load_trained
 
     shown = [outcome for outcome in outcomes if _in_curves(outcome.point)]
     accuracy: list[Series] = []

@@ -1,6 +1,6 @@
 """The typed configuration of a training run: all that decides what a run computes, checked when it is made.
 
-A recipe (`fautrain.recipes`) returns a `RunConfig` (pretraining) or a `FinetuneConfig` (action units);
+A recipe (`fautrain.recipes`) returns a `PretrainConfig` (pretraining) or a `FinetuneConfig` (action units);
 `override` changes single values (`--set optim.lr=1e-4`); `to_plain` and `from_plain` are how a run and its
 checkpoints keep it. Unknown names are refused with the nearest known one. An epoch is one pass over the
 training samples; a step is one update of the weights.
@@ -11,25 +11,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from fautrain import plain
-from fautrain.config.finetuning import ActionUnitData, ActionUnitModelConfig, FinetuneConfig, IdentityConfig
+from fautrain import typed
+from fautrain.config.finetuning import ActionUnitModelConfig, FinetuneConfig, IdentityConfig, LabelledData
 from fautrain.config.parts import LogConfig, OptimConfig, Size, TrainConfig
-from fautrain.config.pretraining import DataConfig, LossConfig, ModelConfig, RunConfig
+from fautrain.config.pretraining import LossConfig, MaeModelConfig, PretrainConfig, PretrainData
 
-AnyConfig = RunConfig | FinetuneConfig
-Config = TypeVar("Config", bound=AnyConfig)
+RunConfig = PretrainConfig | FinetuneConfig
+Config = TypeVar("Config", bound=RunConfig)
 
 __all__ = [
-    "ActionUnitData",
     "ActionUnitModelConfig",
-    "AnyConfig",
-    "DataConfig",
     "FinetuneConfig",
     "IdentityConfig",
+    "LabelledData",
     "LogConfig",
     "LossConfig",
-    "ModelConfig",
+    "MaeModelConfig",
     "OptimConfig",
+    "PretrainConfig",
+    "PretrainData",
     "RunConfig",
     "Size",
     "TrainConfig",
@@ -39,18 +39,18 @@ __all__ = [
 ]
 
 
-def to_plain(config: AnyConfig) -> dict[str, Any]:
+def to_plain(config: RunConfig) -> dict[str, Any]:
     """The configuration as JSON-able data (tuples become lists); `from_plain` gives the same one back."""
-    return plain.to_plain(config)
+    return typed.to_plain(config)
 
 
-def from_plain(data: Mapping[str, Any]) -> AnyConfig:
+def from_plain(data: Mapping[str, Any]) -> RunConfig:
     """The configuration that `to_plain` wrote: of fine-tuning where it has the group `identity`.
 
     Raises:
         UserError: a value is unknown, missing or of the wrong type or range.
     """
-    return plain.build(FinetuneConfig if "identity" in data else RunConfig, data)
+    return typed.build(FinetuneConfig if "identity" in data else PretrainConfig, data)
 
 
 def override(config: Config, settings: Iterable[str]) -> Config:
@@ -60,4 +60,4 @@ def override(config: Config, settings: Iterable[str]) -> Config:
         UserError: a setting is no `name=value`, names nothing (the message suggests a name), or its value is
             of the wrong type or range.
     """
-    return plain.override(config, settings)
+    return typed.override(config, settings)

@@ -36,7 +36,7 @@ class ActionUnitModelConfig:
 
 
 @dataclass(frozen=True)
-class ActionUnitData:
+class LabelledData:
     """Which frames are trained on and tested, and what is done to a training picture."""
 
     dataset: str = ""
@@ -126,7 +126,7 @@ class FinetuneConfig:
     seed: int = 0
     """Key of the order, the augmentation, the validation subjects and the first weights."""
     model: ActionUnitModelConfig = field(default_factory=ActionUnitModelConfig)
-    data: ActionUnitData = field(default_factory=ActionUnitData)
+    data: LabelledData = field(default_factory=LabelledData)
     identity: IdentityConfig = field(default_factory=IdentityConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -11,7 +11,7 @@ from fautrain.errors import UserError
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class MaeModelConfig:
     """The masked autoencoder: a ViT encoder over the visible patches, a lighter decoder over all of them."""
 
     size: Size = "base"
@@ -55,7 +55,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class PretrainData:
     """Which samples are seen, in what portions, and what is done to a picture."""
 
     shards: str = ""
@@ -110,7 +110,7 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class PretrainConfig:
     """Everything that decides what a run computes. Saved with the run and in each checkpoint."""
 
     name: str
@@ -119,8 +119,8 @@ class RunConfig:
     """One sentence for `fautrain recipes`."""
     seed: int = 0
     """Key of the order, the augmentation, the masks and the first weights."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
+    model: MaeModelConfig = field(default_factory=MaeModelConfig)
+    data: PretrainData = field(default_factory=PretrainData)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

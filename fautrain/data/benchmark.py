@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecorpus import manifests
-from fautrain import plain
+from fautrain import typed
 from fautrain.errors import UserError
 
 _RULE = re.compile(r"(>=|==)\s*(\d+)")
@@ -120,7 +120,7 @@ class Benchmark:
         _once("folds", [subject for fold in self.folds for subject in fold])
         tested = {subject for fold in self.folds for subject in fold}
         for subject in sorted(tested - {*self.subjects}):
-            raise UserError(f"folds: {subject!r} is not in subjects; {plain.nearest(subject, self.subjects)}")
+            raise UserError(f"folds: {subject!r} is not in subjects; {typed.nearest(subject, self.subjects)}")
         for subject in sorted({*self.subjects} - tested):
             raise UserError(f"folds: {subject!r} of subjects is in no fold; add it to one")
 
@@ -154,7 +154,7 @@ def benchmark(name_or_path: str | Path) -> Benchmark:
     if not text.endswith(".toml"):
         included = _included()
         if text not in included:
-            raise UserError(f"--dataset {text}: there is no such benchmark; {plain.nearest(text, included)}")
+            raise UserError(f"--dataset {text}: there is no such benchmark; {typed.nearest(text, included)}")
         return _read(f"{text}.toml", text, included[text])
     try:
         return _read(text, Path(text).stem, Path(text).read_text("utf-8"))
@@ -173,7 +173,7 @@ def _included() -> dict[str, str]:
 
 def _read(file: str, name: str, text: str) -> Benchmark:
     try:
-        return plain.build(Benchmark, {"name": name, **tomllib.loads(text)})
+        return typed.build(Benchmark, {"name": name, **tomllib.loads(text)})
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no TOML file ({error}); mend it there") from error
     except UserError as error:

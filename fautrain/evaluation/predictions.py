@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fautrain.errors import UserError
 from fautrain.evaluation.files import publish
-from fautrain.plain import build, to_plain
+from fautrain.typed import build, to_plain
 
 FOLDER = "predictions"
 VALIDATION, TEST = "validation", "test"

@@ -11,7 +11,7 @@ from typing import TypeVar
 from fautrain.errors import UserError
 from fautrain.evaluation.columns import FoldResult
 from fautrain.evaluation.files import publish
-from fautrain.plain import build, to_plain
+from fautrain.typed import build, to_plain
 
 Interval = tuple[float, float]
 """Lower and upper end of the 95 % percentile interval."""

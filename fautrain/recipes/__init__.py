@@ -11,9 +11,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 
-from fautrain.config import AnyConfig, FinetuneConfig, RunConfig
+from fautrain.config import FinetuneConfig, PretrainConfig, RunConfig
 from fautrain.errors import UserError
-from fautrain.plain import nearest
 from fautrain.recipes import finetuning
 from fautrain.recipes.pretraining import (
     fmae_vit_base,
@@ -23,8 +22,9 @@ from fautrain.recipes.pretraining import (
     mae_face,
     tiny,
 )
+from fautrain.typed import nearest
 
-RECIPES: Mapping[str, Callable[[], RunConfig]] = {
+RECIPES: Mapping[str, Callable[[], PretrainConfig]] = {
     "fmae-vit-small": fmae_vit_small,
     "fmae-vit-base": fmae_vit_base,
     "fmae-vit-large": fmae_vit_large,
@@ -44,7 +44,7 @@ FINETUNING: Mapping[str, Callable[[str], FinetuneConfig]] = {
 """What `finetune --recipe` knows."""
 
 
-def recipe(name: str) -> RunConfig:
+def recipe(name: str) -> PretrainConfig:
     """The pretraining configuration of that name.
 
     Raises:
@@ -85,7 +85,7 @@ def explanation(name: str, dataset: str | None = None) -> str:
     Raises:
         UserError: there is no such recipe.
     """
-    make: Callable[..., AnyConfig]
+    make: Callable[..., RunConfig]
     if dataset is None:
         recipe(name)
         make = RECIPES[name]

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from fautrain.config import (
-    ActionUnitData,
     ActionUnitModelConfig,
     FinetuneConfig,
     IdentityConfig,
+    LabelledData,
     LogConfig,
     OptimConfig,
     TrainConfig,
@@ -54,7 +54,7 @@ def fmae(dataset: str) -> FinetuneConfig:
         name="fmae",
         about="FMAE for action units as released: ViT-L, binary cross-entropy, no identity head.",
         model=ActionUnitModelConfig(size="large", drop_path=0.1, initial="trunc_normal"),
-        data=ActionUnitData(dataset=dataset, batch_per_step=64),
+        data=LabelledData(dataset=dataset, batch_per_step=64),
         optim=OptimConfig(
             base_lr=setting.fmae_base_lr,
             min_lr=1e-6,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fautrain.config import (
-    DataConfig,
     LogConfig,
     LossConfig,
-    ModelConfig,
+    MaeModelConfig,
     OptimConfig,
-    RunConfig,
+    PretrainConfig,
+    PretrainData,
     Size,
     TrainConfig,
 )
@@ -19,7 +19,7 @@ IMAGENET_MAE_BASE = "hub:timm/vit_base_patch16_224.mae"
 """ViT-B that MAE's authors pretrained on ImageNet-1k, in timm's copy (CC BY-NC 4.0)."""
 
 
-def fmae_vit_small() -> RunConfig:
+def fmae_vit_small() -> PretrainConfig:
     """FMAE's ViT-S as the released code trains it; all but the size is as in `fmae-vit-large`.
 
     The decoder is the full 512 x 8 (code), which is four fifths of the computation at this size:
@@ -29,12 +29,12 @@ def fmae_vit_small() -> RunConfig:
     return _fmae("fmae-vit-small", "small")
 
 
-def fmae_vit_base() -> RunConfig:
+def fmae_vit_base() -> PretrainConfig:
     """FMAE's ViT-B as the released code trains it; all but the size is as in `fmae-vit-large`."""
     return _fmae("fmae-vit-base", "base")
 
 
-def fmae_vit_large() -> RunConfig:
+def fmae_vit_large() -> PretrainConfig:
     """FMAE's ViT-L as the released code and its README train it.
 
     Paper and code agree on: Face9M, 50 epochs of which 2 warm up, masking 0.75, squared error on masked
@@ -50,7 +50,7 @@ def fmae_vit_large() -> RunConfig:
     return _fmae("fmae-vit-large", "large")
 
 
-def fmae_vit_large_paper() -> RunConfig:
+def fmae_vit_large_paper() -> PretrainConfig:
     """FMAE's ViT-L as the paper says: 50 epochs with 2 of warm-up, "the remaining settings follow" MAE.
 
     MAE's settings (paper and code): batch 4096, so peak lr 1.5e-4 x 4096 / 256 = 2.4e-3, random resized crop
@@ -61,11 +61,11 @@ def fmae_vit_large_paper() -> RunConfig:
     return replace(
         base,
         about="FMAE's ViT-L as the paper says: MAE's batch of 4096 and random resized crop, 50 epochs.",
-        data=DataConfig(batch_per_step=4096, augment="rrc-flip"),
+        data=PretrainData(batch_per_step=4096, augment="rrc-flip"),
     )
 
 
-def mae_face() -> RunConfig:
+def mae_face() -> PretrainConfig:
     """MAE-Face's ViT-B: absolute error on normalised pixels, from ImageNet-MAE weights, 800 epochs.
 
     From the paper: the encoder starts from MAE's released ImageNet-1k ViT-B, the decoder (512 x 8) from
@@ -76,11 +76,11 @@ def mae_face() -> RunConfig:
     masked patches; we take their mean, as MAE's code does, which to AdamW is the same but for its epsilon.
     `model.init` is a hub name; on a machine without the hub give a file: `--set model.init=FILE`.
     """
-    return RunConfig(
+    return PretrainConfig(
         name="mae-face",
         about="MAE-Face's ViT-B: L1 on normalised pixels, 800 epochs, from ImageNet-MAE weights.",
-        model=ModelConfig(size="base", init=IMAGENET_MAE_BASE),
-        data=DataConfig(batch_per_step=4096, augment="rrc-flip"),
+        model=MaeModelConfig(size="base", init=IMAGENET_MAE_BASE),
+        data=PretrainData(batch_per_step=4096, augment="rrc-flip"),
         loss=LossConfig(kind="l1", norm_pix=True),
         optim=OptimConfig(base_lr=1.5e-4, warmup_epochs=40, decay_tokens=True),
         train=TrainConfig(epochs=800, checkpoint_every_epochs=5, eval_every_epochs=5),
@@ -88,20 +88,20 @@ def mae_face() -> RunConfig:
     )
 
 
-def tiny() -> RunConfig:
+def tiny() -> PretrainConfig:
     """Ours, for a CPU and a few minutes: shows that everything works, and reconstructions that are faces.
 
     112 px pictures (the shards' 224 px resized), four blocks of ViT-Ti's width with a 128 x 2 decoder, and a
     tenth of the samples held out to judge it by. Normalised pixels: without them a model of this size and
     time stays behind even a predictor that knows each patch's mean.
     """
-    return RunConfig(
+    return PretrainConfig(
         name="tiny",
         about="A small model for a CPU and a few minutes: to see everything work.",
-        model=ModelConfig(
+        model=MaeModelConfig(
             size="tiny", decoder_width=128, decoder_depth=2, decoder_heads=4, image_px=112, patch_px=16
         ),
-        data=DataConfig(batch_per_step=32, workers=1, held_out=0.1),
+        data=PretrainData(batch_per_step=32, workers=1, held_out=0.1),
         loss=LossConfig(kind="l2", norm_pix=True),
         optim=OptimConfig(lr=2e-3, warmup_epochs=2, clip_grad=1.0),
         train=TrainConfig(epochs=25, checkpoint_every_epochs=5, eval_every_epochs=5),
@@ -109,13 +109,15 @@ def tiny() -> RunConfig:
     )
 
 
-def _fmae(name: str, size: Size) -> RunConfig:
+def _fmae(name: str, size: Size) -> PretrainConfig:
     """What the released FMAE code does, for one size of encoder."""
-    return RunConfig(
+    return PretrainConfig(
         name=name,
         about=f"FMAE's ViT-{size[0].upper()} as its code does: batch 512, resize and flip, 50 epochs.",
-        model=ModelConfig(size=size, decoder_width=512, decoder_depth=8, decoder_heads=16, mask_ratio=0.75),
-        data=DataConfig(batch_per_step=512, augment="resize-flip"),
+        model=MaeModelConfig(
+            size=size, decoder_width=512, decoder_depth=8, decoder_heads=16, mask_ratio=0.75
+        ),
+        data=PretrainData(batch_per_step=512, augment="resize-flip"),
         loss=LossConfig(kind="l2", norm_pix=True),
         optim=OptimConfig(
             base_lr=1.5e-4,

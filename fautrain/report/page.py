@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from fautrain.config import RunConfig, to_plain
+from fautrain.config import PretrainConfig, to_plain
 from fautrain.errors import UserError
 from fautrain.recipes import recipe
 from fautrain.report import grids
@@ -170,7 +170,7 @@ def _pictures(run: Run) -> dict[str, Any]:
     }
 
 
-def _settings(config: RunConfig) -> list[tuple[str, list[tuple[str, str, str, bool]]]]:
+def _settings(config: PretrainConfig) -> list[tuple[str, list[tuple[str, str, str, bool]]]]:
     """(group, [(name, value, the recipe's value, whether they differ)])."""
     now = to_plain(config)
     try:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fautrain.config import RunConfig, from_plain
+from fautrain.config import PretrainConfig, from_plain
 from fautrain.errors import UserError
-from fautrain.plain import read_json
 from fautrain.runlog import Line, read_log
+from fautrain.typed import read_json
 
 _STEP = re.compile(r"step-(\d+)")
 
@@ -47,7 +47,7 @@ class Run:
     """A run as its folder describes it."""
 
     name: str
-    config: RunConfig
+    config: PretrainConfig
     lines: list[Line]
     """Of the log, by step."""
     grids: dict[int, Path]
@@ -113,7 +113,7 @@ def read_run(folder: Path) -> Run:
         config = from_plain(plain)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    if not isinstance(config, RunConfig):
+    if not isinstance(config, PretrainConfig):
         raise UserError(
             f"{folder} is one fold of a fine-tuning run, whose page is report.html in its --out; "
             "'fautrain evaluate' writes it again"

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from fautrain.config import AnyConfig, to_plain
+from fautrain.config import RunConfig, to_plain
 from fautrain.runlog.lines import NAME, Line, cut_log, line_to_text
 from fautrain.runlog.screen import Screen, describe
 from fautrain.runlog.trackers import Tracker, open_tracker
@@ -24,7 +24,7 @@ class RunLog:
     def __init__(
         self,
         run_dir: str | Path,
-        config: AnyConfig,
+        config: RunConfig,
         trackers: Sequence[str],
         is_main: bool,
         *,

@@ -14,10 +14,10 @@ from fautrain.data.origin import is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import TEST, Header, Predictions, evaluate_fold, write_predictions
 from fautrain.evaluation.predictions import forget_predictions
-from fautrain.plain import read_json
-from fautrain.runs.finetune import open_labels, refuse_other_tables, write_tables
+from fautrain.runs.finetuning import open_labels, refuse_other_tables, write_tables
 from fautrain.runs.folder import CONFIG
-from fautrain.runs.trained import checkpoints, load_trained, probabilities
+from fautrain.runs.inference import checkpoints, load_trained, probabilities
+from fautrain.typed import read_json
 
 
 def evaluate(out: Path) -> str:

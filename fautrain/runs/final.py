@@ -26,7 +26,7 @@ from fautrain.models.convert import load_whole
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
 from fautrain.models.weights import CARD, MODEL_FILE
-from fautrain.plain import build, read_json, to_plain
+from fautrain.typed import build, read_json, to_plain
 
 FORMAT: Final = 1
 """Version of `Card`."""
@@ -150,7 +150,7 @@ def write_final(folder: Path, weights: Path, card: dict[str, Any]) -> None:
     """Put a final model in `folder`: the weights, then the card, which makes it one.
 
     Args:
-        weights: a `.safetensors` file, of a whole checkpoint or of `fautrain.runs.kept`. card: fields of
+        weights: a `.safetensors` file, of a whole checkpoint or of `fautrain.tasks.kept`. card: fields of
             `Card` but for `format`, `versions` and `weights_sha256`.
 
     Raises:

@@ -8,9 +8,9 @@ from typing import Any
 
 from fautrain import checkpoint
 from fautrain.checkpoint.disk import replace_json
-from fautrain.config import AnyConfig, to_plain
+from fautrain.config import RunConfig, to_plain
 from fautrain.errors import UserError
-from fautrain.plain import read_json
+from fautrain.typed import read_json
 
 CONFIG = "config.json"
 _WRITTEN = ("log.jsonl", "checkpoints", "predictions", "weights", "final", "fold.json")
@@ -54,7 +54,7 @@ def choose(run_dir: Path, resume: str) -> Path | None:
     return Path(resume)
 
 
-def refuse_changes(config: AnyConfig, run_dir: Path) -> None:
+def refuse_changes(config: RunConfig, run_dir: Path) -> None:
     """Refuse to go on in a folder that was begun with settings that give other numbers.
 
     Raises:
@@ -75,7 +75,7 @@ def refuse_changes(config: AnyConfig, run_dir: Path) -> None:
         )
 
 
-def settle(config: AnyConfig, run_dir: Path, found: Path | None) -> None:
+def settle(config: RunConfig, run_dir: Path, found: Path | None) -> None:
     """Keep the resolved configuration, refusing to go on with one that gives other numbers.
 
     Raises:

@@ -16,7 +16,6 @@ from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
 from fautrain.evaluation.files import refuse_others
-from fautrain.plain import to_plain
 from fautrain.probe import (
     ProbeResult,
     Series,
@@ -30,8 +29,9 @@ from fautrain.probe import (
     markdown_by_epoch,
     probe,
 )
-from fautrain.runs.finetune import open_labels
-from fautrain.runs.trained import Trained, checkpoints, features, load_trained
+from fautrain.runs.finetuning import open_labels
+from fautrain.runs.inference import Trained, checkpoints, features, load_trained
+from fautrain.typed import to_plain
 
 FRAMES_PER_SUBJECT = 200
 """Frames of a subject, drawn at random, of which features are computed: twice what the probe takes, so that

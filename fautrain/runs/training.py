@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from fautrain import checkpoint
-from fautrain.config import AnyConfig
+from fautrain.config import RunConfig
 from fautrain.data import Loader, LoaderState, worker_deaths
 from fautrain.runlog import RunLog, duration
 from fautrain.runs.folder import choose, settle
 from fautrain.trainer import Accelerator, Look, Trainer, from_main
 
 
-def begin(config: AnyConfig, run_dir: Path, resume: str, accelerator: Accelerator) -> Path | None:
+def begin(config: RunConfig, run_dir: Path, resume: str, accelerator: Accelerator) -> Path | None:
     """Settle the run's folder; returns the checkpoint to go on from, the same one on every process.
 
     Raises:

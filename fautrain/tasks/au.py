@@ -22,7 +22,7 @@ from fautrain.models.heads import ActionUnitModel
 from fautrain.models.masking import mask_noise
 from fautrain.models.reversal import strength
 from fautrain.models.vit import size_of
-from fautrain.tasks.base import Task
+from fautrain.task import Task
 from fautrain.tasks.mixing import (
     ERASING_DRAWS,
     MIXING_DRAWS,

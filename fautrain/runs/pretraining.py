@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fautrain.config import RunConfig
+from fautrain.config import PretrainConfig
 from fautrain.data import Loader, held_out_loader, make_loader
-from fautrain.heldout import HeldOut
 from fautrain.runs.training import begin, train
-from fautrain.tasks.pretrain import PretrainTask
+from fautrain.tasks.mae import PretrainTask
+from fautrain.tasks.mae_look import HeldOut
 from fautrain.trainer import Trainer, make_accelerator
 
 
-def pretrain(config: RunConfig, run_dir: Path, resume: str) -> None:
+def pretrain(config: PretrainConfig, run_dir: Path, resume: str) -> None:
     """Pretrain in `run_dir`.
 
     Args:
@@ -52,7 +52,7 @@ def pretrain(config: RunConfig, run_dir: Path, resume: str) -> None:
         accelerator.end_training()
 
 
-def training_loader(config: RunConfig, rank: int, world: int) -> Loader:
+def training_loader(config: PretrainConfig, rank: int, world: int) -> Loader:
     """The loader of one rank, as the configuration describes it.
 
     Raises:

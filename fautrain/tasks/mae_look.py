@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fautrain import sharding
-from fautrain.config import RunConfig
+from fautrain.config import PretrainConfig
 from fautrain.data import Batch, Loader
 from fautrain.runlog import RunLog
 from fautrain.trainer import Trainer
@@ -21,7 +21,7 @@ GRIDS = "grids"
 class HeldOut:
     """Evaluates on held-out samples and draws a grid, each when it is due."""
 
-    def __init__(self, loader: Loader, config: RunConfig, run_dir: Path) -> None:
+    def __init__(self, loader: Loader, config: PretrainConfig, run_dir: Path) -> None:
         self.loader, self.config, self.run_dir = loader, config, run_dir
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fautrain.config import RunConfig
+from fautrain.config import PretrainConfig
 from fautrain.data import Batch
 from fautrain.losses.pixels import patch_mean_loss, pixel_loss
 from fautrain.models.convert import load_encoder
@@ -15,13 +15,13 @@ from fautrain.models.flops import mae_training_flops
 from fautrain.models.mae import MaskedAutoencoder, make_mae, patchify
 from fautrain.models.masking import mask_noise
 from fautrain.models.picture import picture_grid
-from fautrain.tasks.base import Task
+from fautrain.task import Task
 
 
 class PretrainTask(Task):
     """`loss` on the masked patches, and `patch_mean`, what knowing each patch's mean alone would score."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: PretrainConfig) -> None:
         """Makes the model; its first weights are a function of `config.seed` alone.
 
         Raises:

@@ -32,11 +32,11 @@ from fautrain.models.weights import MODEL_FILE
 from fautrain.runs.final import FOLDER as FINAL
 from fautrain.runs.final import choices, write_final
 from fautrain.runs.folder import choose, refuse_changes
-from fautrain.runs.kept import weights_path
-from fautrain.runs.predictions import Predictions
 from fautrain.runs.training import begin, train
 from fautrain.signals import stop_signals
 from fautrain.tasks.au import ActionUnitTask
+from fautrain.tasks.au_look import Predictions
+from fautrain.tasks.kept import weights_path
 from fautrain.trainer import Accelerator, Trainer, make_accelerator
 
 DONE = "fold.json"

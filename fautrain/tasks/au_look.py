@@ -17,8 +17,8 @@ from fautrain.data.labels import LabelledSet
 from fautrain.evaluation import TEST, VALIDATION, Header, write_predictions
 from fautrain.evaluation import Predictions as Rows
 from fautrain.runlog import RunLog
-from fautrain.runs.kept import forget_weights, is_best, keep_weights
 from fautrain.tasks.au import ActionUnitTask
+from fautrain.tasks.kept import forget_weights, is_best, keep_weights
 from fautrain.trainer import Trainer, from_main
 
 

@@ -22,9 +22,9 @@ from fautrain.errors import UserError
 from fautrain.models.convert import load_whole
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
-from fautrain.plain import read_json
 from fautrain.runs.final import is_final, load_final
 from fautrain.runs.folder import CONFIG
+from fautrain.typed import read_json
 
 STEP = "step-"
 

@@ -1,4 +1,4 @@
-"""What a task is: exactly a model, a loss, and which parts of a batch they need."""
+"""What a task is: exactly a model, a loss, and which parts of a batch they need (`tasks/` has them)."""
 
 from __future__ import annotations
 
