@@ -32,7 +32,7 @@ from fautrain.evaluation import (
     write_result,
 )
 from fautrain.evaluation.page import render
-from fautrain.evaluation.terminal import brief
+from fautrain.evaluation.text import brief
 
 FOLDS = (("A", "B", "C"), ("D", "E"), ("F", "G", "H"))
 PEOPLE = tuple(subject for fold in FOLDS for subject in fold)

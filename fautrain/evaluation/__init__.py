@@ -1,17 +1,13 @@
 """Evaluation: predictions of every epoch on disk, the three columns of a fold, results over folds, tables.
 
 predictions.py   one Parquet file per evaluated epoch
-support.py       whether a part has the frames that an F1 needs
-columns.py       one fold: last epoch, selected epoch and threshold, published protocol
-aggregate.py     folds and seeds to one result, with intervals
-result.py        the result's types, result.json
-tables.py        the result as tables; words.py: what they mean; markdown.py, page.py: both as text and HTML
+fold.py          one fold: last epoch, selected epoch and threshold, published protocol
+result.py        folds and seeds to one result, with intervals; result.json
+tables.py        the result as tables; words.py: what they mean; text.py, page.py: both as text and HTML
 drawing.py       the page's charts
 """
 
-from fautrain.evaluation.aggregate import aggregate
-from fautrain.evaluation.columns import Column, Curves, FoldResult, evaluate_fold
-from fautrain.evaluation.markdown import markdown
+from fautrain.evaluation.fold import Column, Curves, FoldResult, check_support, evaluate_fold
 from fautrain.evaluation.page import write_page
 from fautrain.evaluation.predictions import (
     TEST,
@@ -23,8 +19,16 @@ from fautrain.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
-from fautrain.evaluation.result import Result, Summary, coverage, read_fold, read_result, write_result
-from fautrain.evaluation.support import check_support
+from fautrain.evaluation.result import (
+    Result,
+    Summary,
+    aggregate,
+    coverage,
+    read_fold,
+    read_result,
+    write_result,
+)
+from fautrain.evaluation.text import brief, markdown
 
 __all__ = [
     "TEST",
@@ -37,6 +41,7 @@ __all__ = [
     "Result",
     "Summary",
     "aggregate",
+    "brief",
     "check_support",
     "coverage",
     "evaluate_fold",

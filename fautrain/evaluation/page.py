@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from fautrain import metrics
 from fautrain.evaluation import drawing, words
-from fautrain.evaluation.columns import FoldResult
 from fautrain.evaluation.drawing import Bar, Line
 from fautrain.evaluation.files import publish
+from fautrain.evaluation.fold import FoldResult
 from fautrain.evaluation.result import Result, coverage
 from fautrain.evaluation.tables import percent, reference, tables
 

@@ -1,18 +1,25 @@
-"""The result of a benchmark over its folds and seeds, as plain data: `result.json`."""
+"""From the folds of a benchmark, and of several seeds, to one result; as plain data: `result.json`."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fautrain import metrics
 from fautrain.errors import UserError
-from fautrain.evaluation.columns import FoldResult
 from fautrain.evaluation.files import publish
+from fautrain.evaluation.fold import Column, FoldResult
 from fautrain.typed import build, to_plain
 
+Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 """Lower and upper end of the 95 % percentile interval."""
 
@@ -98,6 +105,68 @@ class Result:
 Kind = TypeVar("Kind", Result, FoldResult)
 
 
+def aggregate(folds: Iterable[FoldResult], resamples: int = 2000) -> Result:
+    """The means over folds and seeds, and intervals that say how far other test subjects would move them.
+
+    All seeds in the means have the same folds: one with fewer than another is left out. That is noted, and so
+    are folds of the benchmark that no seed has.
+
+    Args:
+        resamples: draws of subjects behind each interval.
+
+    Raises:
+        UserError: there is no fold, a fold comes twice, or the folds are of different experiments.
+    """
+    runs = sorted(folds, key=lambda run: (run.seed, run.fold or 0))
+    _check(runs)
+    by_seed = {seed: list(found) for seed, found in itertools.groupby(runs, key=lambda run: run.seed)}
+    most = max(by_seed.values(), key=len)
+    numbers = [run.fold for run in most]
+    used = {seed: found for seed, found in by_seed.items() if [run.fold for run in found] == numbers}
+    grid = [list(fold) for fold in zip(*used.values(), strict=True)]
+    notes = [note for run in runs for note in run.notes]
+    notes += [
+        f"Seed {seed} is left out of the means: it has {_folds(found)} only."
+        for seed, found in by_seed.items()
+        if seed not in used
+    ]
+    first = runs[0]
+    present = tuple(number for number in numbers if number is not None)
+    if present and len(present) < first.folds:
+        notes.append(f"Only {_folds(most)} are in: the mean over all folds may differ.")
+    base = np.array([fold[0].all_positive for fold in grid]).mean(axis=0)
+    support = metrics.Support(
+        *(np.sum([getattr(fold[0], name) for fold in grid], axis=0) for name in ("positives", "coded"))
+    )
+    pooled = metrics.all_positive_f1(support)
+    selected = [[run.selected for run in row if run.selected] for row in grid]
+    missing = sum(map(len, grid)) - sum(map(len, selected))
+    if missing and any(selected):
+        notes.append("Some runs have no validation subjects, so that nothing is said of the selected epoch.")
+    return Result(
+        dataset=first.dataset,
+        trained_on=first.trained_on,
+        aus=first.aus,
+        drawn=first.drawn,
+        folds=present,
+        folds_total=first.folds,
+        seeds=tuple(used),
+        subjects=sum(len(fold[0].subjects) for fold in grid),
+        frames=sum(fold[0].frames for fold in grid),
+        all_positive=_floats(base),
+        all_positive_mean=float(base.mean()),
+        all_positive_pooled=_floats(pooled),
+        all_positive_pooled_mean=float(pooled.mean()),
+        last=_summary([[run.last for run in row] for row in grid], resamples),
+        selected=None if missing else _summary(selected, resamples),
+        published=_summary([[run.published for run in row] for row in grid], 0),
+        resamples=resamples,
+        runs=tuple(runs),
+        notes=tuple(dict.fromkeys(notes)),
+        absent=tuple(sorted({subject for run in runs for subject in run.absent})),
+    )
+
+
 def coverage(result: Result) -> str:
     """Which folds are in the means.
 
@@ -150,3 +219,100 @@ def _read(kind: type[Kind], path: Path) -> Kind:
         raise UserError(
             f"{path} holds no result ({str(error)[:300]}); delete it and evaluate the run again"
         ) from None
+
+
+def _summary(columns: list[list[Column]], resamples: int) -> Summary:
+    """Of a list of seeds per fold; no intervals with no `resamples`."""
+    f1 = _per_au(columns, "f1")
+    counts = [np.stack([np.array(column.counts) for column in row], axis=1) for row in columns]
+    pooled = metrics.f1(np.concatenate(counts).sum(axis=0)).mean(axis=0)
+    by_fold, by_seed = f1.mean(axis=(1, 2)), f1.mean(axis=(0, 2))
+    return Summary(
+        f1=_floats(f1.mean(axis=(0, 1))),
+        mean=float(f1.mean()),
+        pooled_f1=_floats(pooled),
+        pooled_mean=float(pooled.mean()),
+        bounds=_bounds(counts, resamples) if resamples and min(map(len, counts)) > 1 else None,
+        by_fold=_floats(by_fold),
+        fold_sd=_deviation(by_fold),
+        by_seed=_floats(by_seed),
+        seed_sd=_deviation(by_seed),
+        precision=_floats(_per_au(columns, "precision").mean(axis=(0, 1))),
+        recall=_floats(_per_au(columns, "recall").mean(axis=(0, 1))),
+        accuracy=_floats(_per_au(columns, "accuracy").mean(axis=(0, 1))),
+        auc=tuple(
+            None if np.isnan(value) else float(value) for value in _per_au(columns, "auc").mean(axis=(0, 1))
+        ),
+    )
+
+
+def _bounds(counts: Sequence[metrics.Counts], resamples: int) -> Bounds:
+    """Intervals of counts (subjects, seeds, AUs, 4) per fold. All seeds share the drawn subjects."""
+    drawn = [
+        metrics.resample_f1(fold, resamples, (0, place)).mean(axis=1)
+        for place, fold in enumerate(counts, start=1)
+    ]
+    f1 = np.mean(drawn, axis=0)
+    pooled = metrics.resample_f1(np.concatenate(counts), resamples, (0, 1)).mean(axis=1)
+    return Bounds(
+        f1=_intervals(f1),
+        mean=_intervals(f1.mean(axis=1, keepdims=True))[0],
+        pooled_f1=_intervals(pooled),
+        pooled_mean=_intervals(pooled.mean(axis=1, keepdims=True))[0],
+    )
+
+
+def _check(runs: list[FoldResult]) -> None:
+    if not runs:
+        raise UserError("there is no evaluated fold to sum up; run `fautrain finetune` first")
+    first = runs[0]
+    for name in ("dataset", "trained_on", "aus", "folds", "drawn"):
+        values = {getattr(run, name): run for run in runs}
+        if len(values) > 1:
+            words = " and ".join(str(value) for value in values)
+            raise UserError(f"the runs differ in {name} ({words}); sum up those of one experiment at a time")
+    tested: dict[tuple[int, str], int | None] = {}
+    for before, run in itertools.pairwise(runs):
+        if (before.seed, before.fold) == (run.seed, run.fold):
+            raise UserError(f"{_where(run)} of seed {run.seed} comes twice; give each run once")
+    for run in runs:
+        if (run.fold is None) != (first.fold is None):
+            raise UserError("some runs test a fold and others the whole data set; sum them up apart")
+        same = next(other for other in runs if other.fold == run.fold)
+        if same.subjects != run.subjects or same.coded != run.coded:
+            raise UserError(
+                f"{_where(run)} tests other frames in seed {run.seed} than in seed {same.seed}; sum up runs "
+                "on the same corpus"
+            )
+        for subject in run.subjects:
+            if tested.setdefault((run.seed, subject), run.fold) != run.fold:
+                raise UserError(
+                    f"subject {subject} is tested in two folds of {run.dataset}; mend the folds of the "
+                    "benchmark"
+                )
+
+
+def _where(run: FoldResult) -> str:
+    return f"fold {run.fold} of {run.dataset}" if run.fold else run.dataset
+
+
+def _folds(runs: list[FoldResult]) -> str:
+    word = "fold" if len(runs) == 1 else "folds"
+    return f"{word} {', '.join(str(run.fold) for run in runs)} of {runs[0].folds}"
+
+
+def _per_au(columns: list[list[Column]], name: str) -> Floats:
+    """(folds, seeds, AUs); NaN for None."""
+    return np.array([[getattr(column, name) for column in row] for row in columns], np.float64)
+
+
+def _deviation(values: Floats) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def _intervals(values: Floats) -> tuple[Interval, ...]:
+    return tuple((float(low), float(high)) for low, high in metrics.interval(values))
+
+
+def _floats(values: Iterable[Any]) -> tuple[float, ...]:
+    return tuple(map(float, values))

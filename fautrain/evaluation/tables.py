@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fautrain.evaluation.columns import Column, FoldResult
+from fautrain.evaluation.fold import Column, FoldResult
 from fautrain.evaluation.result import Interval, Result, Summary, coverage
 
 if TYPE_CHECKING:  # at run time this would load torch, which a report does not need

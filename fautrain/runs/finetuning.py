@@ -20,13 +20,11 @@ from fautrain.data.order import steps_per_epoch
 from fautrain.data.origin import crops, is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
-from fautrain.evaluation.aggregate import aggregate
 from fautrain.evaluation.files import refuse_others
-from fautrain.evaluation.markdown import markdown
 from fautrain.evaluation.page import write_page
 from fautrain.evaluation.predictions import forget_predictions
-from fautrain.evaluation.result import FoldResult, read_fold, write_result
-from fautrain.evaluation.terminal import brief
+from fautrain.evaluation.result import FoldResult, aggregate, read_fold, write_result
+from fautrain.evaluation.text import brief, markdown
 from fautrain.evaluation.words import missing
 from fautrain.models.weights import MODEL_FILE
 from fautrain.runs.final import FOLDER as FINAL

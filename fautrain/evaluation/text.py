@@ -1,4 +1,4 @@
-"""A result on a terminal: one narrow table and what limits it; the rest is in table.md."""
+"""A result as text: Markdown with all tables, and one narrow table for a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 from fautrain.evaluation import words
 from fautrain.evaluation.result import Result, coverage
-from fautrain.evaluation.tables import LAST, NONE, PUBLISHED, SELECTED, percent, reference, summaries
+from fautrain.evaluation.tables import (
+    LAST,
+    NONE,
+    PUBLISHED,
+    SELECTED,
+    Row,
+    Table,
+    percent,
+    reference,
+    summaries,
+    tables,
+)
 
 if TYPE_CHECKING:
     from fautrain.data.benchmark import Benchmark
@@ -15,6 +26,29 @@ SHORT = {LAST: "F1@0.5 last", SELECTED: "selected", PUBLISHED: "published"}
 """Columns by the name of their row in the other tables."""
 PAPER = "FMAE-IAT"
 """The paper's system that is shown, where it is comparable."""
+
+
+def markdown(result: Result, benchmark: Benchmark) -> str:
+    """The tables, what they mean, and what limits them; ends in a newline.
+
+    Args:
+        benchmark: the one that is tested on.
+    """
+    first, *others = tables(result, benchmark)
+    warning = words.warning(result, benchmark)
+    explained = [f"- **{name}**: {text}." for name, text in words.rows(result)]
+    parts = [
+        f"# {words.title(result, benchmark)}",
+        f"**{warning}**" if warning else "",
+        words.lead(result),
+        words.seeds(result),
+        _table(first),
+        words.comparison(result, benchmark),
+        "\n".join(explained),
+        *map(_table, others),
+        "\n".join(f"- {note}" for note in result.notes),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def brief(result: Result, benchmark: Benchmark) -> str:
@@ -44,3 +78,22 @@ def brief(result: Result, benchmark: Benchmark) -> str:
         lines.append(f"warning: {warning}")
     lines += [f"note: {note}" for note in result.notes]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(table: Table) -> str:
+    numbers = len(table.head) - table.words
+    rule = Row(("---",) * table.words + ("---:",) * numbers)
+    lines = [_line(row, len(table.head)) for row in (Row(table.head), rule, *table.rows)]
+    return "\n".join([f"## {table.title}", "", *lines])
+
+
+def _line(row: Row, width: int) -> str:
+    cells = [_escaped(cell) for cell in row.cells] + [""] * (width - len(row.cells))
+    if row.kind in ("ours", "heading"):
+        cells = [f"**{cell}**" if cell and at in (0, width - 1) else cell for at, cell in enumerate(cells)]
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(text: str) -> str:
+    """The text with what Markdown would read as a mark made plain."""
+    return "".join(f"\\{c}" if c in "\\|*_`<[" else c for c in text)
