@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from facecorpus.dedup.rules import DedupRules
 from facecorpus.errors import UserError
-from facecorpus.filters import Limits
+from facecorpus.filters import Limits, known_limits
 
 Detector = Literal["auto", "retinaface-mobilenet025", "retinaface-resnet50", "given", "none"]
 Align = Literal["similarity", "eyes", "box", "none"]
@@ -236,7 +236,7 @@ def recipe(name: str) -> CorpusRecipe:
 
 def to_plain(value: CorpusRecipe) -> dict[str, Any]:
     """The recipe as JSON-able data."""
-    return json.loads(json.dumps(dataclasses.asdict(value)))
+    return json.loads(json.dumps(dataclasses.asdict(value), default=Limits.plain))
 
 
 def from_plain(data: Mapping[str, Any]) -> CorpusRecipe:
@@ -254,7 +254,7 @@ def override(value: CorpusRecipe, settings: typing.Iterable[str]) -> CorpusRecip
     Raises:
         UserError: a setting is no `name=value`, names nothing, or its value has the wrong type.
     """
-    data = to_plain(value)
+    data = json.loads(json.dumps(dataclasses.asdict(value), default=vars))
     for setting in settings:
         path, mark, text = setting.partition("=")
         if not mark:
@@ -306,7 +306,8 @@ def _build(cls: Any, data: Any, path: str) -> Any:
     """An instance of dataclass `cls` from plain data, every value checked against its annotation."""
     if not isinstance(data, Mapping):
         raise UserError(f"recipe value {path} is {data!r}; give a group of values")
-    hints = typing.get_type_hints(cls)
+    limits = {name: limit.hint for name, limit in known_limits().items()}
+    hints = limits if cls is Limits else typing.get_type_hints(cls)
     unknown = sorted(set(data) - set(hints))
     if unknown:
         raise UserError(f"recipe value {path}.{unknown[0]} is unknown; {nearest(unknown[0], hints)}")
@@ -316,7 +317,7 @@ def _build(cls: Any, data: Any, path: str) -> Any:
 def _convert(hint: Any, value: Any, name: str) -> Any:
     """`value` as the annotated type `hint`: dataclass, tuple, Literal, optional or a plain scalar."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint) or hint is Limits:
         return _build(hint, value, name)
     if origin in (types.UnionType, typing.Union):
         if value in (None, "none") and type(None) in arguments:

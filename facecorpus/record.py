@@ -36,41 +36,6 @@ class State(StrEnum):
     """It could not be read or processed; `reason` and `detail` say why."""
 
 
-class Reason(StrEnum):
-    """Why a record was rejected or failed. The names are part of the disk contract."""
-
-    # rejected
-    NOT_AN_IMAGE = "not_an_image"
-    TOO_MANY_PIXELS = "too_many_pixels"
-    TOO_SMALL = "too_small"
-    ASPECT_RATIO = "aspect_ratio"
-    NO_FACE = "no_face"
-    SEVERAL_FACES = "several_faces"
-    FACE_TOO_SMALL = "face_too_small"
-    FACE_CUT_OFF = "face_cut_off"
-    IMPLAUSIBLE_FACE = "implausible_face"
-    TOO_DARK = "too_dark"
-    TOO_BRIGHT = "too_bright"
-    TOO_BLURRED = "too_blurred"
-    # failed
-    EMPTY = "empty"
-    CORRUPT = "corrupt"
-    UNSUPPORTED = "unsupported"
-    """A whole picture, as far as can be seen, of a kind that no codec here decodes; the detail says what
-    helps."""
-    UNREADABLE = "unreadable"
-    """The storage gave no bytes; tried again by the next run."""
-    MISSING_FRAME = "missing_frame"
-    """It is annotated, but its recording has no such frame, or none that can be decoded."""
-    BAD_NAME = "bad_name"
-    """Its name leads outside its container, or the container holds another member of that name before it."""
-    ERROR = "error"
-    """A mistake of the program's; tried again by the next run."""
-    CRASHED = "crashed"
-    """The process that looked at it ended (a fault in a codec, want of memory), and did so again when it was
-    alone. Not tried again while its bytes and the recipe stay."""
-
-
 @dataclass(slots=True)
 class Record:
     """One input, or one of its faces, and everything known about it."""
@@ -115,7 +80,8 @@ class Record:
     face_index: int = 0
     """Which face of the input, by decreasing prominence."""
     state: State = State.CANDIDATE
-    reason: Reason | None = None
+    reason: str | None = None
+    """Name of the reason (see `facecorpus.reasons`)."""
     detail: str | None = None
     """One sentence for a person, where the reason alone does not say it all."""
     sha256: str | None = None
@@ -228,6 +194,4 @@ def _record(fields: dict[str, Any]) -> Record:
         fields["labels"] = dict(fields["labels"])
     if fields.get("state") is not None:
         fields["state"] = State(fields["state"])
-    if fields.get("reason") is not None:
-        fields["reason"] = Reason(fields["reason"])
     return Record(**fields)

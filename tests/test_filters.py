@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import FrozenInstanceError
 from fractions import Fraction
 from typing import Any
@@ -12,27 +13,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facecorpus.errors import UserError
-from facecorpus.filters import Limits, Verdict, crop_rules, face_rules, header_rules, measure_crop
-from facecorpus.record import Reason, Record
+from facecorpus.filters import Limits, Verdict, judge
+from facecorpus.filters.measures import measure_crop
+from facecorpus.record import Record
 
 
 def record(**fields: Any) -> Record:
     return Record(id="s/a.jpg", source="s", container="", member="a.jpg", **fields)
 
 
-def reason(verdict: Verdict | None) -> Reason | None:
-    return None if verdict is None else verdict.reason
+def reason(verdict: Verdict | None) -> str | None:
+    return None if verdict is None else verdict.reason.name
 
 
 def header(width: int, height: int, **limits: Any) -> Verdict | None:
-    return header_rules(record(width_px=width, height_px=height), Limits(**limits))
+    return judge("header", record(width_px=width, height_px=height), Limits(**limits))
+
+
+def face(ranked: Sequence[tuple[float, float]], limits: Limits) -> Verdict | None:
+    """Of the main face among (score, interocular_px) by decreasing prominence."""
+    score, apart = ranked[0] if ranked else (None, None)
+    return judge("faces", record(face_score=score, interocular_px=apart), limits, ranked[1:])
 
 
 def crop(
     padded: float = 0.0, brightness: float = 128.0, sharpness: float = 100.0, **limits: Any
 ) -> Verdict | None:
     measured = record(padded=padded, brightness=brightness, sharpness=sharpness)
-    return crop_rules(measured, Limits(**limits))
+    return judge("crop", measured, Limits(**limits))
 
 
 @pytest.mark.parametrize(
@@ -40,22 +48,22 @@ def crop(
     [
         (300, 200, {}, None),
         (200, 300, {}, None),
-        (301, 200, {}, Reason.ASPECT_RATIO),
-        (200, 301, {}, Reason.ASPECT_RATIO),
+        (301, 200, {}, "aspect_ratio"),
+        (200, 301, {}, "aspect_ratio"),
         (9000, 100, {"max_aspect_ratio": None}, None),
         (115, 100, {"max_aspect_ratio": 1.15}, None),
-        (116, 100, {"max_aspect_ratio": 1.15}, Reason.ASPECT_RATIO),
+        (116, 100, {"max_aspect_ratio": 1.15}, "aspect_ratio"),
         (100, 100, {"max_aspect_ratio": 1.0}, None),
         (64, 64, {}, None),
-        (63, 64, {}, Reason.TOO_SMALL),
-        (64, 63, {}, Reason.TOO_SMALL),
+        (63, 64, {}, "too_small"),
+        (64, 63, {}, "too_small"),
         (1, 1, {"min_side_px": 1}, None),
         (10_000, 8_000, {}, None),
-        (10_000, 8_001, {}, Reason.TOO_MANY_PIXELS),
-        (100, 100, {"max_pixels": 9_999}, Reason.TOO_MANY_PIXELS),
+        (10_000, 8_001, {}, "too_many_pixels"),
+        (100, 100, {"max_pixels": 9_999}, "too_many_pixels"),
     ],
 )
-def test_header_rules(width: int, height: int, limits: dict[str, Any], expected: Reason | None) -> None:
+def test_header_rules(width: int, height: int, limits: dict[str, Any], expected: str | None) -> None:
     assert reason(header(width, height, **limits)) == expected
 
 
@@ -84,29 +92,27 @@ def test_ratio_limits_of_whole_sizes_are_kept() -> None:
 @pytest.mark.parametrize(
     ("ranked", "limits", "expected"),
     [
-        ([], {}, Reason.NO_FACE),
+        ([], {}, "no_face"),
         ([(0.8, 50.0)], {}, None),
-        ([(0.79, 50.0)], {}, Reason.NO_FACE),
+        ([(0.79, 50.0)], {}, "no_face"),
         ([(0.9, 16.0)], {}, None),
-        ([(0.9, 15.9)], {}, Reason.FACE_TOO_SMALL),
+        ([(0.9, 15.9)], {}, "face_too_small"),
         ([(0.9, 0.0)], {"min_interocular_px": 0.0}, None),
         ([(0.9, 50.0), (0.9, 50.0)], {"faces": "main"}, None),
         ([(0.9, 50.0), (0.9, 50.0)], {"faces": "all"}, None),
-        ([(0.9, 50.0), (0.9, 50.0)], {"faces": "one"}, Reason.SEVERAL_FACES),
-        ([(0.9, 50.0), (0.9, 20.0)], {"faces": "one"}, Reason.SEVERAL_FACES),
+        ([(0.9, 50.0), (0.9, 50.0)], {"faces": "one"}, "several_faces"),
+        ([(0.9, 50.0), (0.9, 20.0)], {"faces": "one"}, "several_faces"),
         ([(0.9, 50.0), (0.9, 19.9)], {"faces": "one"}, None),
         ([(0.9, 50.0), (0.79, 50.0)], {"faces": "one"}, None),
-        ([(0.9, 50.0), (0.8, 50.0)], {"faces": "one"}, Reason.SEVERAL_FACES),
-        ([(0.9, 50.0), (0.9, 10.0), (0.9, 30.0)], {"faces": "one"}, Reason.SEVERAL_FACES),
-        ([(0.9, 50.0), (0.9, 90.0)], {"faces": "one"}, Reason.SEVERAL_FACES),
-        ([(0.9, 50.0), (0.9, 10.0)], {"faces": "one", "rival_ratio": 0.2}, Reason.SEVERAL_FACES),
-        ([(0.5, 50.0), (0.9, 50.0)], {"faces": "one", "min_face_score": 0.5}, Reason.SEVERAL_FACES),
+        ([(0.9, 50.0), (0.8, 50.0)], {"faces": "one"}, "several_faces"),
+        ([(0.9, 50.0), (0.9, 10.0), (0.9, 30.0)], {"faces": "one"}, "several_faces"),
+        ([(0.9, 50.0), (0.9, 90.0)], {"faces": "one"}, "several_faces"),
+        ([(0.9, 50.0), (0.9, 10.0)], {"faces": "one", "rival_ratio": 0.2}, "several_faces"),
+        ([(0.5, 50.0), (0.9, 50.0)], {"faces": "one", "min_face_score": 0.5}, "several_faces"),
     ],
 )
-def test_face_rules(
-    ranked: list[tuple[float, float]], limits: dict[str, Any], expected: Reason | None
-) -> None:
-    assert reason(face_rules(ranked, Limits(**limits))) == expected
+def test_face_rules(ranked: list[tuple[float, float]], limits: dict[str, Any], expected: str | None) -> None:
+    assert reason(face(ranked, Limits(**limits))) == expected
 
 
 faces = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 500)), min_size=1, max_size=6)
@@ -118,10 +124,10 @@ def test_passers_by_never_matter(
 ) -> None:
     limits = Limits(faces="one", min_face_score=score, min_interocular_px=least_px, rival_ratio=ratio)
     rivals = [f for f in ranked[1:] if f[0] >= score and f[1] >= ratio * ranked[0][1]]
-    assert face_rules(ranked, limits) == face_rules([ranked[0], *rivals], limits)
-    alone = face_rules(ranked[:1], limits)
-    expected = reason(alone) if alone is not None or not rivals else Reason.SEVERAL_FACES
-    assert reason(face_rules(ranked, limits)) == expected
+    assert face(ranked, limits) == face([ranked[0], *rivals], limits)
+    alone = face(ranked[:1], limits)
+    expected = reason(alone) if alone is not None or not rivals else "several_faces"
+    assert reason(face(ranked, limits)) == expected
 
 
 @pytest.mark.parametrize(
@@ -129,20 +135,20 @@ def test_passers_by_never_matter(
     [
         ({}, {}, None),
         ({"padded": 0.1}, {}, None),
-        ({"padded": 0.101}, {}, Reason.FACE_CUT_OFF),
+        ({"padded": 0.101}, {}, "face_cut_off"),
         ({"padded": 1.0}, {"max_padded": 1.0}, None),
         ({"brightness": 0.0}, {}, None),
         ({"brightness": 255.0}, {}, None),
         ({"brightness": 20.0}, {"min_brightness": 20.0}, None),
-        ({"brightness": 19.9}, {"min_brightness": 20.0}, Reason.TOO_DARK),
+        ({"brightness": 19.9}, {"min_brightness": 20.0}, "too_dark"),
         ({"brightness": 230.0}, {"max_brightness": 230.0}, None),
-        ({"brightness": 230.1}, {"max_brightness": 230.0}, Reason.TOO_BRIGHT),
+        ({"brightness": 230.1}, {"max_brightness": 230.0}, "too_bright"),
         ({"sharpness": 0.0}, {}, None),
         ({"sharpness": 15.0}, {"min_sharpness": 15.0}, None),
-        ({"sharpness": 14.9}, {"min_sharpness": 15.0}, Reason.TOO_BLURRED),
+        ({"sharpness": 14.9}, {"min_sharpness": 15.0}, "too_blurred"),
     ],
 )
-def test_crop_rules(fields: dict[str, Any], limits: dict[str, Any], expected: Reason | None) -> None:
+def test_crop_rules(fields: dict[str, Any], limits: dict[str, Any], expected: str | None) -> None:
     assert reason(crop(**fields, **limits)) == expected
 
 
@@ -152,10 +158,10 @@ def test_details_give_the_numbers() -> None:
         (header(301, 200), ("301 x 200 px", "1.505", "1.5")),
         (header(63, 80), ("63 x 80 px", "64 px")),
         (header(10_000, 8_001), ("10000 x 8001 px", "80,010,000", "80,000,000")),
-        (face_rules([], one), ("no face",)),
-        (face_rules([(0.512, 50.0)], one), ("0.512", "0.8")),
-        (face_rules([(0.9, 12.34)], one), ("12.3 px", "16 px")),
-        (face_rules([(0.9, 50.0), (0.9, 30.0), (0.9, 40.0)], one), ("3 faces", "50.0 px", "40.0 px", "0.4")),
+        (face([], one), ("no face",)),
+        (face([(0.512, 50.0)], one), ("0.512", "0.8")),
+        (face([(0.9, 12.34)], one), ("12.3 px", "16 px")),
+        (face([(0.9, 50.0), (0.9, 30.0), (0.9, 40.0)], one), ("3 faces", "50.0 px", "40.0 px", "0.4")),
         (crop(padded=0.5), ("0.500", "brows to mouth", "0.1")),
         (crop(brightness=3.0, min_brightness=10.0), ("3.0", "10")),
         (crop(brightness=250.0, max_brightness=240.0), ("250.0", "240")),
@@ -168,9 +174,9 @@ def test_details_give_the_numbers() -> None:
 
 def test_missing_measurements_are_a_mistake_of_the_program() -> None:
     with pytest.raises(ValueError, match="width_px"):
-        header_rules(record(height_px=9), Limits())
+        judge("header", record(height_px=9), Limits())
     with pytest.raises(ValueError, match="sharpness"):
-        crop_rules(record(padded=0.0, brightness=1.0), Limits())
+        judge("crop", record(padded=0.0, brightness=1.0), Limits())
 
 
 @pytest.mark.parametrize(

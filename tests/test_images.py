@@ -15,7 +15,6 @@ from PIL import Image
 
 from facecorpus.images import Header, ImageError, decode, read_header
 from facecorpus.images.exif import orientation_of
-from facecorpus.record import Reason
 
 WIDTH, HEIGHT = 60, 40
 
@@ -190,7 +189,7 @@ def test_damaged_tiffs_are_noticed_quietly(capfd: pytest.CaptureFixture[str]) ->
     data[start + 8 : start + 40] = bytes(range(32))
     with pytest.raises(ImageError, match="the TIFF file is damaged: Fax4Decode: Bad code word") as caught:
         pixels(bytes(data))  # libtiff itself decodes fax rows as far as it can, and says that all is well
-    assert caught.value.reason is Reason.CORRUPT
+    assert caught.value.reason.name == "corrupt"
     os.write(2, b"still there")
     assert capfd.readouterr().err == "still there"
 
@@ -226,7 +225,7 @@ def test_pixels_without_a_fixed_meaning_are_refused() -> None:
     ):
         with pytest.raises(ImageError, match=f"{words}, which no codec here decodes; convert it") as caught:
             pixels(encoded("TIFF", image))
-        assert caught.value.reason is Reason.UNSUPPORTED
+        assert caught.value.reason.name == "unsupported"
 
 
 def _tiff(tags: dict[int, tuple[int, ...]], samples: bytes) -> bytes:
@@ -280,47 +279,47 @@ def test_whole_tiffs_of_other_kinds_are_not_called_damaged(
     data = _tiff({256: (WIDTH,), 257: (HEIGHT,), **tags}, bytes(WIDTH * HEIGHT * 12))
     with pytest.raises(ImageError, match=f"it is {words}, which no codec here decodes; convert it") as caught:
         pixels(data)
-    assert caught.value.reason is Reason.UNSUPPORTED
+    assert caught.value.reason.name == "unsupported"
 
 
 @pytest.mark.parametrize(
     ("data", "name", "reason", "words"),
     [
-        (b"", "a.jpg", Reason.EMPTY, "empty"),
-        (b"", "", Reason.EMPTY, "empty"),
-        (b"<!DOCTYPE html><html>404</html>", "a.jpg", Reason.CORRUPT, "an HTML page"),
-        (b"\xef\xbb\xbf\n <HTML>", "a.PNG", Reason.CORRUPT, "an HTML page"),
-        (b"<!DOCTYPE html>", "a", Reason.NOT_AN_IMAGE, "an HTML page"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "x/a.jpeg", Reason.CORRUPT, "a Git LFS pointer"),
-        (b'{"a": 1}', "labels.json", Reason.NOT_AN_IMAGE, "JSON"),
-        (b"name,age\nx,3\n", "labels.csv", Reason.NOT_AN_IMAGE, "text"),
-        (b"BMW is a make of cars\n" * 9, "notes.txt", Reason.NOT_AN_IMAGE, "no known kind"),
-        (b"BMW is a make of cars\n" * 9, "notes.bmp", Reason.CORRUPT, "damaged"),
-        (b"\0" * 100, "a.webp", Reason.CORRUPT, "a run of zero bytes"),
-        (bytes(range(7, 250)), "a.webp", Reason.CORRUPT, "no known kind of picture"),
-        (b"PK\x03\x04....", "a.zip", Reason.NOT_AN_IMAGE, "a ZIP archive"),
-        (b"<?xml version='1.0'?><svg></svg>", "a.svg", Reason.NOT_AN_IMAGE, "an SVG drawing"),
-        (b"\0\0\0\x18ftypmp42\0\0\0\0", "a.jpg", Reason.NOT_AN_IMAGE, "video"),
-        (b"\0\0\0\x14ftypqt  \0\0\0\0", "a.mov", Reason.NOT_AN_IMAGE, "video"),
-        (b"RIFF\0\0\0\0AVI LIST", "a.avi", Reason.NOT_AN_IMAGE, "video"),
-        (b"\x1a\x45\xdf\xa3....", "a.webm", Reason.NOT_AN_IMAGE, "video"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "a.jpg", Reason.UNSUPPORTED, "a HEIC picture.*; convert it to JPEG"),
-        (b"\xff\x0a....", "a.jxl", Reason.UNSUPPORTED, "a JPEG XL picture.*; convert it to JPEG or PNG"),
-        (b"\x76\x2f\x31\x01....", "a.exr", Reason.UNSUPPORTED, "OpenEXR.*floating-point"),
-        (b"#?RADIANCE\n", "a.hdr", Reason.UNSUPPORTED, "Radiance.*floating-point"),
-        (b"PF\n2 2\n-1.0\n", "a.pfm", Reason.UNSUPPORTED, "a portable float map"),
-        (b"\xff\xd8", "a.jpg", Reason.CORRUPT, "before its picture"),
-        (b"\xff\xd8\xff\xd9", "a.jpg", Reason.CORRUPT, "before its picture"),
-        (b"\x89PNG\r\n\x1a\n", "a.png", Reason.CORRUPT, "no valid header"),
-        (b"GIF89a", "a.gif", Reason.CORRUPT, "header is damaged"),
+        (b"", "a.jpg", "empty", "empty"),
+        (b"", "", "empty", "empty"),
+        (b"<!DOCTYPE html><html>404</html>", "a.jpg", "corrupt", "an HTML page"),
+        (b"\xef\xbb\xbf\n <HTML>", "a.PNG", "corrupt", "an HTML page"),
+        (b"<!DOCTYPE html>", "a", "not_an_image", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "x/a.jpeg", "corrupt", "a Git LFS pointer"),
+        (b'{"a": 1}', "labels.json", "not_an_image", "JSON"),
+        (b"name,age\nx,3\n", "labels.csv", "not_an_image", "text"),
+        (b"BMW is a make of cars\n" * 9, "notes.txt", "not_an_image", "no known kind"),
+        (b"BMW is a make of cars\n" * 9, "notes.bmp", "corrupt", "damaged"),
+        (b"\0" * 100, "a.webp", "corrupt", "a run of zero bytes"),
+        (bytes(range(7, 250)), "a.webp", "corrupt", "no known kind of picture"),
+        (b"PK\x03\x04....", "a.zip", "not_an_image", "a ZIP archive"),
+        (b"<?xml version='1.0'?><svg></svg>", "a.svg", "not_an_image", "an SVG drawing"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "a.jpg", "not_an_image", "video"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0", "a.mov", "not_an_image", "video"),
+        (b"RIFF\0\0\0\0AVI LIST", "a.avi", "not_an_image", "video"),
+        (b"\x1a\x45\xdf\xa3....", "a.webm", "not_an_image", "video"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "a.jpg", "unsupported", "a HEIC picture.*; convert it to JPEG"),
+        (b"\xff\x0a....", "a.jxl", "unsupported", "a JPEG XL picture.*; convert it to JPEG or PNG"),
+        (b"\x76\x2f\x31\x01....", "a.exr", "unsupported", "OpenEXR.*floating-point"),
+        (b"#?RADIANCE\n", "a.hdr", "unsupported", "Radiance.*floating-point"),
+        (b"PF\n2 2\n-1.0\n", "a.pfm", "unsupported", "a portable float map"),
+        (b"\xff\xd8", "a.jpg", "corrupt", "before its picture"),
+        (b"\xff\xd8\xff\xd9", "a.jpg", "corrupt", "before its picture"),
+        (b"\x89PNG\r\n\x1a\n", "a.png", "corrupt", "no valid header"),
+        (b"GIF89a", "a.gif", "corrupt", "header is damaged"),
     ],
 )
-def test_bytes_that_are_no_picture(data: bytes, name: str, reason: Reason, words: str) -> None:
+def test_bytes_that_are_no_picture(data: bytes, name: str, reason: str, words: str) -> None:
     with pytest.raises(ImageError, match=words) as caught:
         read_header(data, name)
-    assert caught.value.reason is reason
+    assert caught.value.reason.name == reason
     copy = pickle.loads(pickle.dumps(caught.value))  # crosses process borders
-    assert (copy.reason, str(copy)) == (reason, str(caught.value))
+    assert (copy.reason, str(copy)) == (caught.value.reason, str(caught.value))
 
 
 def test_png_checksums() -> None:
@@ -333,7 +332,7 @@ def test_png_checksums() -> None:
     for damaged in (whole[:at] + bytes((whole[at] ^ 1,)) + whole[at + 1 :], whole[:at], whole[:-20]):
         with pytest.raises(ImageError) as caught:
             pixels(damaged)
-        assert caught.value.reason is Reason.CORRUPT
+        assert caught.value.reason.name == "corrupt"
     assert np.array_equal(pixels(whole[:-12]), scene())  # only IEND is missing
     with pytest.raises(ImageError, match="no valid header"):
         read_header(whole[:17] + b"\x7f" + whole[18:])  # the width
@@ -363,7 +362,7 @@ def test_greedy_decoders_have_limits_of_their_own() -> None:
     assert header.width_px * header.height_px < 80_000_000
     with pytest.raises(ImageError, match="60,000,000") as caught:
         decode(bytes(data), header)
-    assert caught.value.reason is Reason.TOO_MANY_PIXELS
+    assert caught.value.reason.name == "too_many_pixels"
 
 
 def test_a_header_of_other_bytes_is_noticed() -> None:
@@ -386,7 +385,7 @@ def test_half_a_file_is_corrupt(kind: str) -> None:
     data = encoded(name, **options)
     with pytest.raises(ImageError) as caught:
         pixels(data[: len(data) // 2])
-    assert caught.value.reason is Reason.CORRUPT
+    assert caught.value.reason.name == "corrupt"
 
 
 def test_pixel_limit_is_inclusive_and_checked_on_the_header() -> None:
@@ -397,7 +396,7 @@ def test_pixel_limit_is_inclusive_and_checked_on_the_header() -> None:
         assert decode(data, header, max_pixels=WIDTH * HEIGHT).rgb.shape == (HEIGHT, WIDTH, 3)
         with pytest.raises(ImageError, match="2,400 pixels") as caught:
             decode(data, header, max_pixels=WIDTH * HEIGHT - 1)
-        assert caught.value.reason is Reason.TOO_MANY_PIXELS
+        assert caught.value.reason.name == "too_many_pixels"
 
 
 def test_sizes_that_make_pillow_warn_pass_silently() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facecorpus import ledger
-from facecorpus.record import Reason, Record, State, from_table, to_table
+from facecorpus.record import Record, State, from_table, to_table
 from facecorpus.schema import SCORES
 
 
@@ -75,7 +75,7 @@ def test_records_survive_the_table() -> None:
         member="m",
         bytes=3,
         state=State.REJECTED,
-        reason=Reason.NO_FACE,
+        reason="no_face",
         points_px=tuple(float(i) for i in range(10)),
         image_hash=bytes(32),
         matrix=(1.0, 0.0, 0.5, 0.0, 1.0, 0.25),

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import run
 
+from facecorpus.reasons import REASONS
 from facecorpus.recipes import CorpusRecipe, face9m_script, override, sample, to_plain
-from facecorpus.record import Reason
 from facecorpus.report.alarms import remedy
 from facecorpus.synth.face import Framing, draw_face
 from facecorpus.synth.identity import Identity
@@ -57,8 +57,8 @@ def test_a_build_of_no_pictures_does_not_speak_of_limits(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("recipe", [sample(), face9m_script()], ids=lambda recipe: recipe.name)
-@pytest.mark.parametrize("reason", Reason)
-def test_every_remedy_names_settings_that_exist(reason: Reason, recipe: CorpusRecipe) -> None:
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_remedy_names_settings_that_exist(reason: str, recipe: CorpusRecipe) -> None:
     recipe = override(recipe, ["limits.faces=one"])
     said = remedy(reason, recipe)
     assert said and said != remedy("a reason yet to come", recipe)
@@ -66,7 +66,7 @@ def test_every_remedy_names_settings_that_exist(reason: Reason, recipe: CorpusRe
         value = {"NUMBER": "1"}.get(value, value)
         changed = override(recipe, [f"{name}={value}"])
         assert to_plain(changed) != to_plain(recipe) or value == "1"
-    if reason in (Reason.NOT_AN_IMAGE, Reason.CORRUPT, Reason.EMPTY, Reason.UNREADABLE, Reason.ERROR):
+    if reason in ("not_an_image", "corrupt", "empty", "unreadable", "error"):
         assert "--set" not in said
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from facecorpus.dedup.hashes import image_hash
 from facecorpus.errors import UserError
-from facecorpus.record import Reason, State
+from facecorpus.record import State
 from facecorpus.synth.datasets import write_datasets
 from facecorpus.synth.layouts import split_records
 from facecorpus.synth.plan import ALL, plan
@@ -107,13 +107,13 @@ def test_every_fate_is_planted(rows: dict[str, TruthRow]) -> None:
 def test_damage_is_damage(rows: dict[str, TruthRow], data: dict[str, bytes]) -> None:
     for row in rows.values():
         if row.outcome == State.FAILED:
-            assert (data[row.id] == b"") == (row.reason == Reason.EMPTY)
+            assert (data[row.id] == b"") == (row.reason == "empty")
             with pytest.raises((OSError, SyntaxError)):
                 pixels(data[row.id])
-        elif row.reason != Reason.NOT_AN_IMAGE:
+        elif row.reason != "not_an_image":
             height, width = pixels(data[row.id]).shape[:2]
-            assert (max(height, width) / min(height, width) > 1.5) == (row.reason == Reason.ASPECT_RATIO)
-            assert (min(height, width) < 64) == (row.reason == Reason.TOO_SMALL)
+            assert (max(height, width) / min(height, width) > 1.5) == (row.reason == "aspect_ratio")
+            assert (min(height, width) < 64) == (row.reason == "too_small")
 
 
 def test_pictures_are_alike_exactly_within_groups(rows: dict[str, TruthRow], data: dict[str, bytes]) -> None:
@@ -248,7 +248,7 @@ def test_default_plan_is_large_and_complete() -> None:
     assert 1400 <= len(items) <= 1600
     kept = sum(item.outcome == State.KEPT for item in items)
     assert kept > 0.7 * len(items)
-    assert {item.reason for item in items} >= {Reason.SEVERAL_FACES, Reason.NO_FACE, Reason.EMPTY, None}
+    assert {item.reason for item in items} >= {"several_faces", "no_face", "empty", None}
 
 
 def test_folders_that_were_not_drawn_are_left_alone(tmp_path: Path) -> None:

@@ -36,11 +36,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from facecorpus import filters, pipeline, recipes
+from facecorpus import pipeline, recipes
 from facecorpus.dedup import hashes
 from facecorpus.engines import local
 from facecorpus.faces import align, detector
 from facecorpus.faces.framing import frame
+from facecorpus.filters.measures import measure_crop
 from facecorpus.images import decode, encode_jpeg, read_header
 from facecorpus.phases import judging, score
 from facecorpus.sources.base import parse_spec
@@ -126,7 +127,7 @@ def measure_stages(tar: Path) -> dict[str, float]:
         for crop, framing, wanted, picture in crops:
             same = framing.zoom == 1.0 and framing.padded == 0.0
             whole = crop if same else judging.as_aligned(picture, wanted, SIZE_PX)
-            found.append((filters.measure_crop(crop), hashes.crop_hash(whole)))
+            found.append((measure_crop(crop), hashes.crop_hash(whole)))
         return found
 
     crops = stage("align, frame and warp", cut)

@@ -10,6 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus.reasons import declare
+from facecorpus.record import State
+
+IMPLAUSIBLE_FACE = declare(
+    "implausible_face",
+    State.REJECTED,
+    "usable face",
+    "The five points do not look like a face.",
+    "what was found has no face's proportions; if they are faces, try --set detector=retinaface-resnet50",
+)
+
 Image = NDArray[np.uint8]
 """RGB (H, W, 3), upright."""
 

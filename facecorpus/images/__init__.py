@@ -14,8 +14,8 @@ from __future__ import annotations
 from facecorpus.images import jpeg, still
 from facecorpus.images.identify import WEAK, claims_image, identify
 from facecorpus.images.jpeg import encode_jpeg
-from facecorpus.images.picture import Header, ImageError, Picture, Pixels
-from facecorpus.record import Reason
+from facecorpus.images.picture import NOT_AN_IMAGE, Header, ImageError, Picture, Pixels
+from facecorpus.reasons import CORRUPT
 
 __all__ = ["Header", "ImageError", "Picture", "Pixels", "decode", "encode_jpeg", "read_header"]
 
@@ -30,8 +30,8 @@ def read_header(data: bytes, name: str = "") -> Header:
     try:
         return jpeg.read_header(data) if kind == "jpeg" else still.read_header(data, kind)
     except ImageError as error:
-        if kind in WEAK and error.reason is Reason.CORRUPT and not claims_image(name):
-            raise ImageError(Reason.NOT_AN_IMAGE, "the bytes are no known kind of picture") from error
+        if kind in WEAK and error.reason is CORRUPT and not claims_image(name):
+            raise ImageError(NOT_AN_IMAGE, "the bytes are no known kind of picture") from error
         raise
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from facecorpus.images.picture import ImageError, unsupported
-from facecorpus.record import Reason
+from facecorpus.images.picture import EMPTY, NOT_AN_IMAGE, ImageError, unsupported
+from facecorpus.reasons import CORRUPT
 from facecorpus.signature import HEAD_BYTES, sniff
 
 IMAGE_EXTENSIONS = frozenset(
@@ -56,7 +56,7 @@ def claims_image(name: str) -> bool:
 def identify(data: bytes, name: str = "") -> str:
     """The picture's format (see `Header.format`); raises `ImageError` where the bytes begin like none."""
     if not data:
-        raise ImageError(Reason.EMPTY, "the file is empty")
+        raise ImageError(EMPTY, "the file is empty")
     head = data[:32]
     for start, kind in _STARTS:
         if head.startswith(start):
@@ -88,5 +88,5 @@ def _not_a_picture(data: bytes, name: str) -> ImageError:
         seems = f"{found.says}; {found.remedy}" if found.stands_in and found.remedy else found.says
     if claims_image(name) and "video" not in seems and not (found is not None and found.companion):
         extension = PurePosixPath(name).suffix
-        return ImageError(Reason.CORRUPT, f"the name ends in {extension} but the bytes are {seems}")
-    return ImageError(Reason.NOT_AN_IMAGE, f"the bytes are {seems}")
+        return ImageError(CORRUPT, f"the name ends in {extension} but the bytes are {seems}")
+    return ImageError(NOT_AN_IMAGE, f"the bytes are {seems}")

@@ -22,7 +22,7 @@ from PIL import Image
 
 from facecorpus.images.exif import SIDEWAYS, orientation_of, upright
 from facecorpus.images.picture import Header, ImageError, Picture, Pixels, check_pixels, unsupported
-from facecorpus.record import Reason
+from facecorpus.reasons import CORRUPT
 
 SCALES = (0.125, 0.25, 0.5)
 """DCT scales used besides 1. libjpeg-turbo also offers 3/8, 5/8, 6/8 and 7/8, but without SIMD, so that each
@@ -75,22 +75,22 @@ def read_markers(data: bytes) -> Markers:
     while True:
         found = _MARKER.search(data, position)
         if found is None or found[1][0] == _EOI:
-            raise ImageError(Reason.CORRUPT, "the JPEG ends before its picture begins")
+            raise ImageError(CORRUPT, "the JPEG ends before its picture begins")
         marker, position = found[1][0], found.end()
         if marker in _BARE:
             continue
         length = int.from_bytes(data[position : position + 2], "big")
         end = position + length
         if length < 2 or end > size:
-            raise ImageError(Reason.CORRUPT, "the JPEG's header is cut short or damaged")
+            raise ImageError(CORRUPT, "the JPEG's header is cut short or damaged")
         if marker == _SOS:
             if frame is None:
-                raise ImageError(Reason.CORRUPT, "the JPEG has no frame header")
+                raise ImageError(CORRUPT, "the JPEG has no frame header")
             kind, height, width, components = frame
             return Markers(width, height, components, kind, adobe, exif, tuple(segments), position - 2)
         if marker in _FRAMES:
             if length < 8 + 3 * data[position + 7]:
-                raise ImageError(Reason.CORRUPT, "the JPEG's frame header is damaged")
+                raise ImageError(CORRUPT, "the JPEG's frame header is damaged")
             height, width = (int.from_bytes(data[position + i : position + i + 2], "big") for i in (3, 5))
             frame = (marker, height, width, data[position + 7])
             if (bits := data[position + 2]) != 8:
@@ -100,16 +100,14 @@ def read_markers(data: bytes) -> Markers:
             if marker in _HIERARCHICAL:
                 raise unsupported("a hierarchical JPEG")
             if not (width and height):
-                raise ImageError(Reason.CORRUPT, f"the JPEG's header says {width} x {height} pixels")
+                raise ImageError(CORRUPT, f"the JPEG's header says {width} x {height} pixels")
         elif marker == _APP1 and exif is None and data[position + 2 : position + 6] == b"Exif":
             exif = data[position + 2 : end]
         elif marker == _APP14 and length >= 14 and data[position + 2 : position + 7] == _ADOBE:
             adobe = data[position + 13]
         segments.append((marker, position - 2, end))
         if len(segments) > _MAX_SEGMENTS:
-            raise ImageError(
-                Reason.CORRUPT, f"the JPEG has more than {_MAX_SEGMENTS} segments before its picture"
-            )
+            raise ImageError(CORRUPT, f"the JPEG has more than {_MAX_SEGMENTS} segments before its picture")
         position = end
 
 
@@ -128,7 +126,7 @@ def decode(data: bytes, header: Header, min_side_px: int | None, max_pixels: int
     markers = read_markers(data)
     check_pixels(markers.width_px, markers.height_px, max_pixels)
     if markers.frame not in _BASELINE and data.count(b"\xff\xda", markers.scan) > _MAX_SCANS:
-        raise ImageError(Reason.CORRUPT, f"the JPEG has more than {_MAX_SCANS} scans")
+        raise ImageError(CORRUPT, f"the JPEG has more than {_MAX_SCANS} scans")
     scale = choose_scale(min(markers.width_px, markers.height_px), min_side_px)
     colors = "CMYK" if markers.components == 4 else "RGB"
     try:
@@ -167,7 +165,7 @@ def _decode_rebuilt(data: bytes, markers: Markers, colors: str, scale: float) ->
             problem = problem or error
     if "subsampling" in str(problem):
         return _decode_oddly_sampled(data), 1.0
-    raise ImageError(Reason.CORRUPT, f"the JPEG is damaged: {problem}") from problem
+    raise ImageError(CORRUPT, f"the JPEG is damaged: {problem}") from problem
 
 
 def trailers(data: bytes, markers: Markers) -> list[int]:
@@ -198,7 +196,7 @@ def _decode_oddly_sampled(data: bytes) -> Pixels:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             return np.array(image.convert("RGB"))
     except Exception as error:  # whatever Pillow raises: SyntaxError, OSError, struct.error, ...
-        raise ImageError(Reason.CORRUPT, f"the JPEG is damaged: {error}") from error
+        raise ImageError(CORRUPT, f"the JPEG is damaged: {error}") from error
 
 
 def rebuild(data: bytes, markers: Markers) -> bytes:

@@ -7,7 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from facecorpus.record import Reason
+from facecorpus.reasons import DAMAGED, TOO_MANY_PIXELS, Reason, declare
+from facecorpus.record import State
+
+EMPTY = declare("empty", State.FAILED, "readable", "The file has no bytes.", DAMAGED)
+UNSUPPORTED = declare(
+    "unsupported",
+    State.FAILED,
+    "readable",
+    "A picture of a kind that no codec here decodes; its detail says what helps.",
+    "no setting helps that: convert them, as the example says",
+)
+NOT_AN_IMAGE = declare(
+    "not_an_image",
+    State.REJECTED,
+    "readable",
+    "The bytes are no picture, and the name does not claim one.",
+    "no setting makes pictures of them: name a source that holds the pictures themselves (an archive by its "
+    "own name, as in photos=archive:photos.tar)",
+)
 
 Pixels = npt.NDArray[np.uint8]
 """(H, W, 3) RGB, 0 to 255, upright, C-contiguous."""
@@ -61,13 +79,13 @@ class Picture:
 
 def unsupported(what: str, remedy: str = "convert it to JPEG or PNG") -> ImageError:
     """The error for a picture that is `what`, a kind that no codec here decodes."""
-    return ImageError(Reason.UNSUPPORTED, f"it is {what}, which no codec here decodes; {remedy}")
+    return ImageError(UNSUPPORTED, f"it is {what}, which no codec here decodes; {remedy}")
 
 
 def check_pixels(width_px: int, height_px: int, max_pixels: int) -> None:
     """Raises `ImageError(TOO_MANY_PIXELS)` above the limit."""
     if width_px * height_px > max_pixels:
         raise ImageError(
-            Reason.TOO_MANY_PIXELS,
+            TOO_MANY_PIXELS,
             f"{width_px} x {height_px} = {width_px * height_px:,} pixels: above the limit of {max_pixels:,}",
         )

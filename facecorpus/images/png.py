@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from facecorpus.images.exif import SIDEWAYS, orientation_of
 from facecorpus.images.picture import Header, ImageError
-from facecorpus.record import Reason
+from facecorpus.reasons import CORRUPT
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PICTURE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
@@ -44,7 +44,7 @@ def read_header(data: bytes) -> Header:
         elif kind == b"acTL":
             frames = max(1, int.from_bytes(data[start : min(end, start + 4)], "big"))
     if not (width and height):
-        raise ImageError(Reason.CORRUPT, "the PNG has no valid header")
+        raise ImageError(CORRUPT, "the PNG has no valid header")
     if orientation in SIDEWAYS:
         width, height = height, width
     return Header("png", width, height, orientation or 1, frames)
@@ -58,9 +58,9 @@ def picture_only(data: bytes) -> bytes:
         if kind not in _PICTURE:
             continue
         if end + 4 > len(data):
-            raise ImageError(Reason.CORRUPT, "the PNG is truncated")
+            raise ImageError(CORRUPT, "the PNG is truncated")
         if not _intact(view, start, end):
-            raise ImageError(Reason.CORRUPT, f"the PNG is damaged: wrong checksum in chunk {kind.decode()}")
+            raise ImageError(CORRUPT, f"the PNG is damaged: wrong checksum in chunk {kind.decode()}")
         parts.append(view[start - 8 : end + 4])
     return b"".join(parts)
 

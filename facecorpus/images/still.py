@@ -22,7 +22,7 @@ from PIL import Image, TiffImagePlugin
 from facecorpus.images import png
 from facecorpus.images.exif import SIDEWAYS, orientation_of, upright
 from facecorpus.images.picture import Header, ImageError, Picture, Pixels, check_pixels, unsupported
-from facecorpus.record import Reason
+from facecorpus.reasons import CORRUPT, TOO_MANY_PIXELS
 
 _PILLOW_NAMES = {
     "png": "PNG",
@@ -70,16 +70,16 @@ def _opened(data: bytes, kind: str) -> Generator[Image.Image]:
         except ImageError:
             raise
         except Image.DecompressionBombError as error:
-            raise ImageError(Reason.TOO_MANY_PIXELS, f"far too many pixels: {error}") from error
+            raise ImageError(TOO_MANY_PIXELS, f"far too many pixels: {error}") from error
         except Image.UnidentifiedImageError as error:
             if kind == "tiff" and (what := _unusual_tiff(data)):
                 raise unsupported(what) from error
-            raise ImageError(Reason.CORRUPT, f"the {kind.upper()} file's header is damaged") from error
+            raise ImageError(CORRUPT, f"the {kind.upper()} file's header is damaged") from error
         except Exception as error:  # whatever codecs raise: SyntaxError, struct.error, MemoryError, ...
             if kind == "tiff" and (what := _unusual_tiff(data)):
                 raise unsupported(what) from error
             words = str(error) or type(error).__name__
-            raise ImageError(Reason.CORRUPT, f"the {kind.upper()} file is damaged: {words}") from error
+            raise ImageError(CORRUPT, f"the {kind.upper()} file is damaged: {words}") from error
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def _listening() -> Generator[None]:
             said.seek(0)
             if found := _FAX_DAMAGE.search(said.read(_SAID_BYTES)):
                 words = found[0].decode("ascii", "replace")
-                raise ImageError(Reason.CORRUPT, f"the TIFF file is damaged: {words}")
+                raise ImageError(CORRUPT, f"the TIFF file is damaged: {words}")
     finally:
         os.dup2(kept, 2)
         os.close(kept)
@@ -160,9 +160,7 @@ def decode(data: bytes, header: Header, max_pixels: int) -> Picture:
     if header.format != "tiff":
         rgb = upright(rgb, header.orientation)
     if rgb.shape[:2] != (header.height_px, header.width_px):
-        raise ImageError(
-            Reason.CORRUPT, f"the {header.format.upper()} file's header and pixels disagree in size"
-        )
+        raise ImageError(CORRUPT, f"the {header.format.upper()} file's header and pixels disagree in size")
     return Picture(rgb, 1.0, header)
 
 

@@ -15,10 +15,14 @@ from facecorpus.dedup import hashes
 from facecorpus.errors import UserError
 from facecorpus.faces import align, detector
 from facecorpus.faces.detector import Detector, Face
+from facecorpus.faces.face import IMPLAUSIBLE_FACE
 from facecorpus.faces.framing import Framing, frame
+from facecorpus.filters.measures import measure_crop
 from facecorpus.images import Header, ImageError, Picture, Pixels, decode, encode_jpeg, read_header
 from facecorpus.phases.corpus import Corpus
-from facecorpus.record import Reason, Record, State
+from facecorpus.phases.scored import ERROR, UNREADABLE
+from facecorpus.reasons import Reason
+from facecorpus.record import Record, State
 from facecorpus.sources.base import InputError, Reader
 
 _HASHED_PX = 128
@@ -78,10 +82,10 @@ def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
     try:
         data = reader.read(record)
     except InputError as error:
-        return _Looked(ended(record, State.FAILED, error.reason, str(error)))
+        return _Looked(ended(record, error.reason, str(error)))
     except (OSError, UserError) as error:
         # The ledger keeps the input and the run goes on: one bad sector must not cost a night.
-        return _Looked(ended(record, State.FAILED, Reason.UNREADABLE, str(error)))
+        return _Looked(ended(record, UNREADABLE, str(error)))
     except Exception as error:
         return _Looked(_mistaken(record, error))
     record.sha256 = hashlib.sha256(data).hexdigest()
@@ -90,7 +94,7 @@ def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
         header = read_header(data, record.member)
         record.image_format, record.orientation = header.format, header.orientation
         record.width_px, record.height_px = header.width_px, header.height_px
-        verdict = filters.header_rules(record, limits)
+        verdict = filters.judge("header", record, limits)
         if verdict is not None:
             return _Looked(_rejected(record, verdict))
         picture = decode(
@@ -99,8 +103,7 @@ def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
         record.pixel_hash = hashes.pixel_hash(picture.rgb)
         record.image_hash, record.image_hash_quality = hashes.image_hash(picture.rgb)
     except ImageError as error:
-        rejected = error.reason in (Reason.NOT_AN_IMAGE, Reason.TOO_MANY_PIXELS)
-        return _Looked(ended(record, State.REJECTED if rejected else State.FAILED, error.reason, str(error)))
+        return _Looked(ended(record, error.reason, str(error)))
     except Exception as error:
         return _Looked(_mistaken(record, error))
     return _Looked(record, data, picture)
@@ -128,7 +131,7 @@ def _judge_group(corpus: Corpus, group: Sequence[_Looked]) -> Iterator[tuple[Rec
 
 def _mistaken(record: Record, error: Exception) -> Record:
     """An input that trips over a mistake of ours: it must not stop nine million others."""
-    return ended(record, State.FAILED, Reason.ERROR, f"{type(error).__name__}: {error}")
+    return ended(record, ERROR, f"{type(error).__name__}: {error}")
 
 
 def _find_guarded(corpus: Corpus, pictures: Sequence[Picture]) -> Sequence[Sequence[Face] | Exception | None]:
@@ -154,7 +157,7 @@ def _finish(
         if first and not faces:
             _describe(looked.record, first[0])
             detail = f"the points of what was found at score {first[0].score:.3f} lie as no face's do"
-            return [(ended(looked.record, State.REJECTED, Reason.IMPLAUSIBLE_FACE, detail), None)]
+            return [(ended(looked.record, IMPLAUSIBLE_FACE, detail), None)]
     return list(_judge_faces(corpus, looked, picture, faces))
 
 
@@ -177,14 +180,14 @@ def _look_again(corpus: Corpus, looked: _Looked) -> Sequence[Face]:
     return _find_faces(corpus, [picture], (side,))[0] or []
 
 
-def ended(record: Record, state: State, reason: Reason, detail: str) -> Record:
+def ended(record: Record, reason: Reason, detail: str) -> Record:
     """The record with what became of it."""
-    record.state, record.reason, record.detail = state, reason, detail
+    record.state, record.reason, record.detail = reason.state, reason.name, detail
     return record
 
 
 def _rejected(record: Record, verdict: filters.Verdict) -> Record:
-    return ended(record, State.REJECTED, verdict.reason, verdict.detail)
+    return ended(record, verdict.reason, verdict.detail)
 
 
 def _judge_faces(
@@ -200,7 +203,7 @@ def _judge_faces(
     record.faces_found = len(faces)
     if faces:
         _describe(record, faces[0])
-    verdict = filters.face_rules(ranked, limits)
+    verdict = filters.judge("faces", record, limits, ranked[1:])
     if verdict is not None:
         yield _rejected(record, verdict), None
         return
@@ -209,7 +212,7 @@ def _judge_faces(
     further = [replace(record, id=f"{record.id}#{n}", face_index=n) for n in range(1, len(chosen))]
     for index, (row, face) in enumerate(zip([record, *further], chosen, strict=True)):
         _describe(row, face)
-        verdict = filters.face_rules([ranked[index]], limits) if index else None
+        verdict = filters.judge("faces", row, limits, ()) if index else None
         yield (
             (_rejected(row, verdict), None)
             if verdict is not None
@@ -290,14 +293,14 @@ def _crop(
     crop = align.warp(picture.rgb, matrix, recipe.size_px)
     record.decode_scale, record.zoom, record.padded = picture.scale, framing.zoom, framing.padded
     record.alignment, record.matrix = alignment.name, tuple(framing.matrix.ravel().tolist())
-    record.brightness, record.sharpness = filters.measure_crop(crop)
+    record.brightness, record.sharpness = measure_crop(crop)
     whole = (
         crop
         if framing.padded == 0.0 and framing.zoom == 1.0
         else as_aligned(picture, alignment.matrix, recipe.size_px)
     )
     record.crop_hash, record.crop_hash_quality = hashes.crop_hash(whole)
-    verdict = filters.crop_rules(record, recipe.limits)
+    verdict = filters.judge("crop", record, recipe.limits)
     if verdict is not None:
         return _rejected(record, verdict), None
     record.state = State.CANDIDATE

@@ -20,8 +20,8 @@ from facecorpus.phases import inventory
 from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.phases.files import publish_hashed, publish_parquet
 from facecorpus.phases.judging import ended, judge, make_ready
-from facecorpus.phases.scored import PHASE, part_digest, part_name, rows_path
-from facecorpus.record import Reason, Record, State, from_table, to_table
+from facecorpus.phases.scored import AGAIN, CRASHED, PHASE, part_digest, part_name, rows_path
+from facecorpus.record import Record, from_table, to_table
 from facecorpus.sources.base import Reader
 from facecorpus.units import Unit
 
@@ -90,7 +90,7 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
 
     crops = publish_hashed(corpus.out, crops_path(unit.name), write)
     listed = publish_parquet(corpus.out, rows_path(unit.name), to_table(rows, schema.SCORES))
-    again = sum(row.reason in (Reason.UNREADABLE, Reason.ERROR) for row in rows)
+    again = sum(row.reason in AGAIN for row in rows)
     summary = {"again": again, **Counter(row.state for row in rows)}
     units.finish(corpus.out, unit, [crops, listed], summary)
     return summary
@@ -128,7 +128,7 @@ def _score_singly(
     for record in records:
         if (how := crashes.get(record.id)) is not None:
             detail = f"looking at it ended the process ({how}), alone too"
-            yield ended(record, State.FAILED, Reason.CRASHED, detail), None
+            yield ended(record, CRASHED, detail), None
             continue
         make_ready(corpus)
         units.note(record.id)

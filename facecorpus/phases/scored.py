@@ -7,11 +7,35 @@ from collections.abc import Iterable
 
 from facecorpus import storage, units
 from facecorpus.phases.corpus import Corpus
-from facecorpus.record import Reason, Record
+from facecorpus.reasons import declare
+from facecorpus.record import Record, State
 from facecorpus.sources.base import InputError, Reader
 
 PHASE = "score"
-_UNSEEN = (Reason.UNREADABLE, Reason.ERROR, Reason.CRASHED)
+UNREADABLE = declare(
+    "unreadable",
+    State.FAILED,
+    "readable",
+    "The source could not be read; the next build tries again.",
+    "the storage gave no bytes: when it does, run the same command again",
+)
+ERROR = declare(
+    "error",
+    State.FAILED,
+    "processed",
+    "A mistake of the program's, which is worth a report; the next build tries again.",
+    "a mistake of this program's: please report it; the same command tries again",
+)
+CRASHED = declare(
+    "crashed",
+    State.FAILED,
+    "processed",
+    "Looking at it ended the process, alone too; it is left out from now on.",
+    "what reads pictures ends at them: look at the example, which may be hostile",
+)
+AGAIN = frozenset({UNREADABLE.name, ERROR.name})
+"""Reasons for which the next run tries an input again."""
+_UNSEEN = AGAIN | {CRASHED.name}
 """Reasons that say nothing of an input's bytes."""
 
 
@@ -60,4 +84,4 @@ def _is_known(reader: Reader, record: Record, sha256: str | None, reason: str | 
     try:
         return hashlib.sha256(reader.read(record)).hexdigest() == sha256
     except InputError as error:
-        return sha256 is None and error.reason == reason
+        return sha256 is None and error.reason.name == reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -11,8 +11,9 @@ import pyarrow.compute
 
 from facecorpus.ledger import SourceLedger
 from facecorpus.phases.corpus import Corpus
+from facecorpus.reasons import REASONS
 from facecorpus.recipes import CorpusRecipe
-from facecorpus.record import Reason, State
+from facecorpus.record import State
 from facecorpus.report.counts import words
 from facecorpus.report.sampled import read_records
 from facecorpus.report.survey import Row, rows_where
@@ -115,76 +116,7 @@ def _examples(corpus: Corpus, wanted: Iterable[tuple[str, str]]) -> dict[tuple[s
 
 def remedy(reason: str, recipe: CorpusRecipe) -> str:
     """What would change that inputs end for this reason, as the end of a sentence."""
-    return _REMEDIES[Reason(reason)](recipe) if reason in _REMEDIES else "see the report for examples"
-
-
-def _lower(name: str, why: str) -> Callable[[CorpusRecipe], str]:
-    """Lowering a limit helps."""
-    return lambda recipe: (
-        f"{why}; to keep them, set it lower: --set limits.{name}=NUMBER" + _now(name, recipe)
-    )
-
-
-def _raise(name: str, why: str) -> Callable[[CorpusRecipe], str]:
-    """Raising a limit helps."""
-    return lambda recipe: (
-        f"{why}; to keep them, set it higher: --set limits.{name}=NUMBER" + _now(name, recipe)
-    )
-
-
-def _now(name: str, recipe: CorpusRecipe) -> str:
-    return f" (it is {getattr(recipe.limits, name):,})"
-
-
-def _aspect_ratio(recipe: CorpusRecipe) -> str:
-    whose = "the rule of the Face9M paper, which" if recipe.name.startswith("face9m") else "a rule that"
-    rule = f"this is {whose} the recipe {recipe.name} follows"
-    if recipe.align == "none":
-        return f"{rule}, as a long picture is squashed here; --set limits.max_aspect_ratio=none lifts it"
-    return f"{rule}; as faces are aligned here anyway, --set limits.max_aspect_ratio=none may lift it"
-
-
-def _no_face(recipe: CorpusRecipe) -> str:
-    better = "" if recipe.detector == "retinaface-resnet50" else "--set detector=retinaface-resnet50 or "
-    return (
-        f"where its pictures do show faces, {better}--set limits.min_face_score=NUMBER below "
-        f"{recipe.limits.min_face_score:g} finds more"
-    )
-
-
-def _damaged(_: CorpusRecipe) -> str:
-    return "no setting helps that: the files are damaged or not what their names say; fetch the source again"
-
-
-_REMEDIES: Mapping[str, Callable[[CorpusRecipe], str]] = {
-    Reason.FACE_CUT_OFF: _raise(
-        "max_padded",
-        "its pictures end within the face, more than limits.max_padded even for the tightest crop",
-    ),
-    Reason.ASPECT_RATIO: _aspect_ratio,
-    Reason.TOO_SMALL: _lower("min_side_px", "the recipe drops pictures whose shorter side is so short"),
-    Reason.TOO_MANY_PIXELS: _raise("max_pixels", "the recipe drops pictures so large, as memory bounds them"),
-    Reason.NO_FACE: _no_face,
-    Reason.SEVERAL_FACES: lambda _: (
-        "--set limits.faces=main keeps the most prominent face of each, --set limits.faces=all every one"
-    ),
-    Reason.FACE_TOO_SMALL: _lower("min_interocular_px", "the recipe drops faces whose eyes are so near"),
-    Reason.IMPLAUSIBLE_FACE: lambda _: (
-        "what was found has no face's proportions; if they are faces, try --set detector=retinaface-resnet50"
-    ),
-    Reason.TOO_DARK: _lower("min_brightness", "the recipe drops crops so dark"),
-    Reason.TOO_BRIGHT: _raise("max_brightness", "the recipe drops crops so bright"),
-    Reason.TOO_BLURRED: _lower("min_sharpness", "the recipe drops crops so blurred"),
-    Reason.NOT_AN_IMAGE: lambda _: (
-        "no setting makes pictures of them: name a source that holds the pictures themselves (an archive by "
-        "its own name, as in photos=archive:photos.tar)"
-    ),
-    Reason.EMPTY: _damaged,
-    Reason.CORRUPT: _damaged,
-    Reason.UNSUPPORTED: lambda _: "no setting helps that: convert them, as the example says",
-    Reason.UNREADABLE: lambda _: "the storage gave no bytes: when it does, run the same command again",
-    Reason.MISSING_FRAME: lambda _: "add the recordings, or the pictures of them, that the labels speak of",
-    Reason.BAD_NAME: lambda _: "pack them again under plain names, each once and below the archive's top",
-    Reason.CRASHED: lambda _: "what reads pictures ends at them: look at the example, which may be hostile",
-    Reason.ERROR: lambda _: "a mistake of this program's: please report it; the same command tries again",
-}
+    if reason not in REASONS:
+        return "see the report for examples"
+    said = REASONS[reason].remedy
+    return said.format(recipe=recipe) if isinstance(said, str) else said(recipe)

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from facecorpus.ledger import SourceLedger
-from facecorpus.record import Reason, State
+from facecorpus.reasons import REASONS, STEPS
+from facecorpus.record import State
 from facecorpus.report.counts import words
 
-_STEPS: Mapping[str, frozenset[str]] = {
-    "readable": frozenset(
-        {
-            Reason.EMPTY,
-            Reason.CORRUPT,
-            Reason.UNSUPPORTED,
-            Reason.UNREADABLE,
-            Reason.MISSING_FRAME,
-            Reason.NOT_AN_IMAGE,
-            Reason.BAD_NAME,
-        }
-    ),
-    "right shape": frozenset({Reason.TOO_MANY_PIXELS, Reason.TOO_SMALL, Reason.ASPECT_RATIO}),
-    "processed": frozenset({Reason.ERROR, Reason.CRASHED}),
-    "usable face": frozenset(
-        {
-            Reason.NO_FACE,
-            Reason.SEVERAL_FACES,
-            Reason.FACE_TOO_SMALL,
-            Reason.FACE_CUT_OFF,
-            Reason.IMPLAUSIBLE_FACE,
-        }
-    ),
-    "clear crop": frozenset({Reason.TOO_DARK, Reason.TOO_BRIGHT, Reason.TOO_BLURRED}),
-}
 OTHER = "other rules"
 KEPT = "unique: kept"
 _OPTIONAL = frozenset({"processed", "clear crop", OTHER})
@@ -70,10 +45,10 @@ def funnel(entry: SourceLedger) -> list[Step]:
 
     A reason that belongs to no step is counted under `OTHER`, so the losses add up to all that was not kept.
     """
-    step_of = {reason: name for name, reasons in _STEPS.items() for reason in reasons}
-    lost: dict[str, list[Loss]] = {name: [] for name in (*_STEPS, OTHER, KEPT)}
+    lost: dict[str, list[Loss]] = {name: [] for name in (*STEPS, OTHER, KEPT)}
     for (state, reason), count in sorted(entry.reasons.items(), key=lambda item: (-item[1], item[0])):
-        name = KEPT if state == State.DUPLICATE else step_of.get(reason, OTHER)
+        step = REASONS[reason].step if reason in REASONS else OTHER
+        name = KEPT if state == State.DUPLICATE else step
         lost[name].append(Loss(state, words(reason), count))
     left = entry.inputs
     steps = [Step("inputs", left, ())]

@@ -13,6 +13,7 @@ from facecorpus import recipes, storage
 from facecorpus.errors import UserError
 from facecorpus.phases import materialise, verify
 from facecorpus.phases.corpus import CONFIG, Corpus
+from facecorpus.reasons import REASONS
 from facecorpus.report import counts, gallery
 from facecorpus.report.alarms import alarms
 from facecorpus.report.charts import histogram
@@ -90,35 +91,10 @@ def render(corpus: Corpus) -> str:
         matrix=_matrix(found),
         values=_recipe_values(corpus),
         config=storage.read_json(storage.join(corpus.out, CONFIG)),
-        about=ABOUT,
+        about={name: reason.about for name, reason in REASONS.items()},
         rings=template_points(corpus.recipe).tolist(),
         troubles=originals.troubles,
     )
-
-
-ABOUT: Mapping[str, str] = {
-    "not_an_image": "The bytes are no picture, and the name does not claim one.",
-    "too_many_pixels": "More pixels than the limit; not decoded.",
-    "too_small": "The shorter side is below the limit.",
-    "aspect_ratio": "Longer than the recipe allows for its width, or wider for its height.",
-    "no_face": "The detector saw no face, or none it was sure of (yellow, where there was one).",
-    "several_faces": "The recipe wants one face, and another one rivals it.",
-    "face_too_small": "The eyes are closer together, in source pixels, than the limit.",
-    "face_cut_off": "The picture ends within the face: too much even of the tightest crop would lie outside.",
-    "implausible_face": "The five points do not look like a face.",
-    "too_dark": "The crop is darker than the limit.",
-    "too_bright": "The crop is brighter than the limit.",
-    "too_blurred": "The crop is less sharp than the limit.",
-    "empty": "The file has no bytes.",
-    "unsupported": "A picture of a kind that no codec here decodes; its detail says what helps.",
-    "corrupt": "It claims to be a picture, but cannot be decoded whole.",
-    "unreadable": "The source could not be read; the next build tries again.",
-    "crashed": "Looking at it ended the process, alone too; it is left out from now on.",
-    "bad_name": "Its name leads outside its archive, or is another input's too.",
-    "missing_frame": "Annotated, but not in its recording, or behind the place where that breaks off.",
-    "error": "A mistake of the program's, which is worth a report; the next build tries again.",
-}
-"""What every reason means, for people."""
 
 
 def _environment() -> jinja2.Environment:

@@ -19,7 +19,7 @@ from facecorpus.errors import UserError
 from facecorpus.images import ImageError, Pixels, decode, read_header
 from facecorpus.phases import materialise, score
 from facecorpus.phases.corpus import Corpus
-from facecorpus.record import Reason, Record, State, from_table
+from facecorpus.record import Record, State, from_table
 from facecorpus.report.survey import Row
 from facecorpus.sources.base import InputError, Reader
 
@@ -68,7 +68,7 @@ def decided(record: Record, row: Row) -> Record:
     return dataclasses.replace(
         record,
         state=State(row.state),
-        reason=Reason(row.reason) if row.reason else None,
+        reason=row.reason or None,
         key=row.key,
         cluster=row.cluster,
         duplicate_of=row.duplicate_of,

@@ -15,8 +15,10 @@ import numpy as np
 
 from facecorpus import storage
 from facecorpus.errors import UserError
-from facecorpus.record import Reason, Record
+from facecorpus.record import Record
 from facecorpus.sources.archives import (
+    BAD_NAME,
+    MISSING_FRAME,
     Container,
     InputError,
     Member,
@@ -259,7 +261,7 @@ class Reader:
         member = Member(record.member, record.offset, record.bytes)
         if record.id.startswith(f"{record.source}/{record.member}//"):
             raise InputError(
-                Reason.BAD_NAME,
+                BAD_NAME,
                 f"{_place(self._source.location, record)} has the name of another input before it; "
                 "repack or rename so that every input has a path of its own",
             )
@@ -271,7 +273,7 @@ class Reader:
         except OSError as error:
             place = self._place(record)
             if isinstance(error, FileNotFoundError) and _was_missing(record):
-                raise InputError(Reason.MISSING_FRAME, f"{place} is not there") from error
+                raise InputError(MISSING_FRAME, f"{place} is not there") from error
             raise OSError(f"{place}: {error.strerror or error}") from error
         if len(data) != record.bytes and not container.streamed:
             place = self._place(record)

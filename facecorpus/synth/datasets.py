@@ -237,7 +237,7 @@ def _truth(entry: Entry, new: _Rendered) -> TruthRow:
         id=f"{item.source}/{entry.member}",
         source=item.source,
         outcome=str(item.outcome),
-        reason=str(item.reason) if item.reason else None,
+        reason=item.reason,
         duplicate_group=item.group,
         identity=entry.identity,
         au={str(unit): level for unit, level in sorted((new.au or {}).items())} if readable else None,

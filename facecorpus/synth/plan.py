@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from facecorpus.record import Reason, State
+from facecorpus.record import State
 
 ALL = ("celeba", "vggface2", "casia_webface", "casia_webface_rec", "folder")
 """The data sets that can be drawn, in the order in which they are planned."""
@@ -53,17 +53,17 @@ _CROSS = {
 }
 """Whose pictures may turn up again in a data set."""
 _REASONS = {
-    "truncated": (State.FAILED, Reason.CORRUPT),
-    "empty": (State.FAILED, Reason.EMPTY),
-    "html": (State.FAILED, Reason.CORRUPT),
-    "garbage": (State.FAILED, Reason.CORRUPT),
-    "thumbs": (State.REJECTED, Reason.NOT_AN_IMAGE),
-    "text": (State.REJECTED, Reason.NOT_AN_IMAGE),
-    "group": (State.REJECTED, Reason.SEVERAL_FACES),
-    "scene": (State.REJECTED, Reason.NO_FACE),
-    "wide": (State.REJECTED, Reason.ASPECT_RATIO),
-    "tall": (State.REJECTED, Reason.ASPECT_RATIO),
-    "tiny": (State.REJECTED, Reason.TOO_SMALL),
+    "truncated": (State.FAILED, "corrupt"),
+    "empty": (State.FAILED, "empty"),
+    "html": (State.FAILED, "corrupt"),
+    "garbage": (State.FAILED, "corrupt"),
+    "thumbs": (State.REJECTED, "not_an_image"),
+    "text": (State.REJECTED, "not_an_image"),
+    "group": (State.REJECTED, "several_faces"),
+    "scene": (State.REJECTED, "no_face"),
+    "wide": (State.REJECTED, "aspect_ratio"),
+    "tall": (State.REJECTED, "aspect_ratio"),
+    "tiny": (State.REJECTED, "too_small"),
 }
 
 
@@ -99,7 +99,7 @@ class Item:
     """"jpg", "png" or "webp", and the quality."""
     damage: Damage | None
     outcome: State
-    reason: Reason | None
+    reason: str | None
     group: str | None = None
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from facecorpus.progress import Progress
-from facecorpus.record import Reason, State
+from facecorpus.record import State
 from facecorpus.synth.dynamics import UNITS
 from facecorpus.synth.filming import film
 from facecorpus.synth.paint import Array
@@ -170,7 +170,7 @@ def _truth(take: _Take) -> Iterator[TruthRow]:
         if at >= len(recording.au) - recording.lost:
             state, reason = State.FAILED, "missing_frame"
         elif at in recording.away:
-            state, reason = State.REJECTED, str(Reason.NO_FACE)
+            state, reason = State.REJECTED, "no_face"
         shown = recording.au[at] if state == State.KEPT else None
         yield TruthRow(
             id=f"{recording.study}/{member}",

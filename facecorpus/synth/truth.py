@@ -26,7 +26,7 @@ class TruthRow:
     """"kept", "rejected", "duplicate" or "failed". Within a duplicate group one is "kept" and the others
     "duplicate", but which one survives is the tool's choice."""
     reason: str | None
-    """Value of `record.Reason` for "rejected" and "failed"."""
+    """Name of the reason, for "rejected" and "failed"."""
     duplicate_group: str | None
     """Shared by the inputs that show the same picture."""
     identity: str | None

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from facecorpus.sources.archives.container import Container, InputError, Member, printable
+from facecorpus.sources.archives.container import (
+    BAD_NAME,
+    MISSING_FRAME,
+    Container,
+    InputError,
+    Member,
+    printable,
+)
 from facecorpus.sources.archives.opening import is_archive_name, open_container
 from facecorpus.sources.archives.recordio import index_beside
 from facecorpus.sources.archives.video import VIDEO, VideoContainer, frame_name, is_video_name
 
 __all__ = [
+    "BAD_NAME",
+    "MISSING_FRAME",
     "VIDEO",
     "Container",
     "InputError",

@@ -16,7 +16,23 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from facecorpus.errors import UserError, in_a_line
-from facecorpus.record import Reason
+from facecorpus.reasons import CORRUPT, Reason, declare
+from facecorpus.record import State
+
+BAD_NAME = declare(
+    "bad_name",
+    State.FAILED,
+    "readable",
+    "Its name leads outside its archive, or is another input's too.",
+    "pack them again under plain names, each once and below the archive's top",
+)
+MISSING_FRAME = declare(
+    "missing_frame",
+    State.FAILED,
+    "readable",
+    "Annotated, but not in its recording, or behind the place where that breaks off.",
+    "add the recordings, or the pictures of them, that the labels speak of",
+)
 
 MAX_BYTES = 1 << 29
 """Largest member that is read: no picture comes near it, and a header may state any size."""
@@ -99,18 +115,16 @@ class Container(ABC):
             OSError: it cannot be read, or is no longer what was listed.
         """
         if leads_outside(member.path):
-            raise InputError(
-                Reason.BAD_NAME, f"the name {member.path!r} leads outside; repack it from a folder"
-            )
+            raise InputError(BAD_NAME, f"the name {member.path!r} leads outside; repack it from a folder")
         if member.bytes > MAX_BYTES:
             raise InputError(
-                Reason.CORRUPT,
+                CORRUPT,
                 f"it is {member.bytes:,} bytes long; no picture of more than {MAX_BYTES:,} is read",
             )
         try:
             return self._read(member)
         except _DAMAGE as error:
-            raise InputError(Reason.CORRUPT, f"damaged member ({in_a_line(error)})") from error
+            raise InputError(CORRUPT, f"damaged member ({in_a_line(error)})") from error
 
     def close(self) -> None:  # noqa: B027 - a folder has nothing open
         """Let go of open files."""

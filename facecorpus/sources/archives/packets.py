@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 
 from facecorpus import storage
-from facecorpus.record import Reason
+from facecorpus.reasons import CORRUPT
 from facecorpus.sources.archives.container import InputError
 
 MAX_FRAMES = 10_000_000
@@ -89,7 +89,7 @@ def list_packets(url: str, capture: Any) -> Packets:
         if whole and len(numbers) != listed:
             if len(numbers) != len(held):
                 raise InputError(
-                    Reason.CORRUPT,
+                    CORRUPT,
                     f"the video's index tells of {listed} frames and {len(numbers)} lie in it, so that no "
                     "label can be given to a frame; copy it again",
                 )

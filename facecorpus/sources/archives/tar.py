@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 from facecorpus import storage
 from facecorpus.errors import UserError
-from facecorpus.record import Reason
+from facecorpus.reasons import CORRUPT
 from facecorpus.sources.archives.container import Container, InputError, Member, links_note, printable
 from facecorpus.sources.archives.gzip_index import open_indexed, publish_index
 
@@ -69,7 +69,7 @@ class TarContainer(Container):
         """The payload at the member's offset."""
         if member.offset < 0:
             raise InputError(
-                Reason.CORRUPT,
+                CORRUPT,
                 "it is stored as a sparse file or as a link to a file that is not there; "
                 "repack the archive without tar's --sparse",
             )

@@ -23,8 +23,8 @@ from typing import IO, Any
 import cv2
 
 from facecorpus import storage
-from facecorpus.record import Reason
-from facecorpus.sources.archives.container import Container, InputError, Member
+from facecorpus.reasons import CORRUPT
+from facecorpus.sources.archives.container import MISSING_FRAME, Container, InputError, Member
 from facecorpus.sources.archives.packets import Packets, list_packets
 
 VIDEO = r"\.(?:avi|mp4|m4v|mov|mkv|webm|wmv|mpe?g)"
@@ -87,7 +87,7 @@ class VideoContainer(Container):
             self._advance()
         pixels = self._retrieve() if self._at == number else None
         if pixels is None:
-            raise InputError(Reason.MISSING_FRAME, f"there is no frame {number}: {self._why_not(number)}")
+            raise InputError(MISSING_FRAME, f"there is no frame {number}: {self._why_not(number)}")
         height, width = pixels.shape[:2]
         return b"P6 %d %d 255\n" % (width, height) + cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).tobytes()
 
@@ -142,7 +142,7 @@ class VideoContainer(Container):
         # go to the terminal otherwise.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         if not storage.size(self.url):
-            raise InputError(Reason.CORRUPT, "the video is an empty file; copy it again")
+            raise InputError(CORRUPT, "the video is an empty file; copy it again")
         words = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         # one thread: the processes are the parallelism
         options = [cv2.CAP_PROP_N_THREADS, 1, *settings]
@@ -150,14 +150,12 @@ class VideoContainer(Container):
         cv2.utils.logging.setLogLevel(words)
         if not capture.isOpened():
             self.close()
-            raise InputError(Reason.CORRUPT, "the video cannot be opened: it is damaged; copy it again")
+            raise InputError(CORRUPT, "the video cannot be opened: it is damaged; copy it again")
         width, height = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MAX_PIXELS:
             capture.release()
             self.close()
-            raise InputError(
-                Reason.CORRUPT, f"the video says that its frames are {width} x {height}: damaged"
-            )
+            raise InputError(CORRUPT, f"the video says that its frames are {width} x {height}: damaged")
         return capture
 
     def close(self) -> None:

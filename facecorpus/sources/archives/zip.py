@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 from facecorpus import storage
 from facecorpus.errors import UserError
-from facecorpus.record import Reason
+from facecorpus.reasons import CORRUPT
 from facecorpus.sources.archives.container import Container, InputError, Member, links_note, printable
 
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
@@ -81,7 +81,7 @@ class ZipContainer(Container):
         try:
             return self._archive.read(info)
         except RuntimeError as error:  # encrypted, says its own header alone
-            raise InputError(Reason.CORRUPT, f"damaged member ({error})") from error
+            raise InputError(CORRUPT, f"damaged member ({error})") from error
 
     def close(self) -> None:
         """Close the archive."""

@@ -1,0 +1,27 @@
+"""Filters: a record is kept, or there is a reason. Each is one file here, with its reason and its limits.
+
+They look at numbers only, at three stages: "header" before any pixel is decoded, "faces" after detection,
+"crop" on the finished crop. A module that is named in FACE_PLUGINS adds its own with `rejects`.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from facecorpus.filters.base import FILTERS, Limit, Limits, Verdict, judge, known_limits, measured, rejects
+
+__all__ = ["FILTERS", "Limit", "Limits", "Verdict", "judge", "known_limits", "measured", "rejects"]
+
+# In the order in which recipes list their limits; `order` says in which they judge.
+for _name in (
+    "aspect_ratio",
+    "too_small",
+    "too_many_pixels",
+    "no_face",
+    "face_too_small",
+    "several_faces",
+    "face_cut_off",
+    "brightness",
+    "too_blurred",
+):
+    importlib.import_module(f"{__name__}.{_name}")

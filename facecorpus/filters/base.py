@@ -1,0 +1,150 @@
+"""What a filter is: a reason, the limits it applies, and a rule; and what a recipe sets of all limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from facecorpus.errors import UserError
+from facecorpus.reasons import Reason
+from facecorpus.record import Record
+
+Stage = Literal["header", "faces", "crop"]
+"""When a filter looks: before any pixel is decoded, after detection, or at the finished crop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A value of the recipe that a filter applies: `--set limits.NAME=`."""
+
+    name: str
+    hint: Any
+    """Its type: `int`, `float`, `float | None` or a `Literal` of words."""
+    default: Any
+    about: str
+    """What it limits, in which unit, and which value is off."""
+    low: float = 0.0
+    high: float = math.inf
+    above: str = ""
+    """Name of a limit that it may not be less than."""
+
+    def check(self, value: Any, limits: Mapping[str, Any]) -> None:
+        """Raises `UserError` for a value that is out of range beside the others."""
+        allowed = typing.get_args(self.hint)
+        if value in allowed or (value is None and type(None) in allowed):
+            return
+        if isinstance(self.default, str):
+            words = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+            raise UserError(f"limits.{self.name} is {value!r}; give {words}")
+        low: float = limits.get(self.above, self.low)
+        if value is None or not low <= value <= self.high or math.isinf(value):  # also refuses NaN
+            bounds = f"from {low:g} to {self.high:g}" if self.high < math.inf else f"of at least {low:g}"
+            raise UserError(f"limits.{self.name} is {value}; give a number {bounds}")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A rule that rejects records."""
+
+    reason: Reason
+    stage: Stage
+    order: int
+    """Filters of a stage judge in this order; equal ones as they were registered."""
+    limits: tuple[Limit, ...]
+    """The first turns the filter off when it is None."""
+    rule: Callable[..., str | None]
+
+
+FILTERS: dict[str, Filter] = {}
+"""Every filter, by the name of its reason."""
+
+
+def rejects(reason: Reason, stage: Stage, *limits: Limit, order: int = 100) -> Callable[..., Any]:
+    """Register the decorated rule as a filter.
+
+    The rule is called with (record, limits), at "faces" with (record, limits, others), where `others` are
+    the (score, interocular_px) of the picture's further faces. It answers None to keep the record, or one
+    sentence with the numbers. A value exactly at its limit is kept.
+
+    Args:
+        reason: why it rejects.
+        stage: when it looks.
+        limits: what it applies. A plug-in's first one is None by default: the filter is then off, and the
+            limit no part of a recipe that does not set it.
+        order: see `Filter`.
+    """
+
+    def register(rule: Callable[..., str | None]) -> Callable[..., str | None]:
+        FILTERS[reason.name] = Filter(reason, stage, order, limits, rule)
+        return rule
+
+    return register
+
+
+def known_limits() -> dict[str, Limit]:
+    """The limits of every filter, by name."""
+    return {limit.name: limit for known in FILTERS.values() for limit in known.limits}
+
+
+class Limits(types.SimpleNamespace):
+    """What a recipe keeps: a value for each of `known_limits`, as attributes that do not change."""
+
+    def __init__(self, **given: Any) -> None:
+        """Check the values given; the others are the defaults.
+
+        Raises:
+            UserError: one is out of range.
+            TypeError: one is no limit's.
+        """
+        known = known_limits()
+        if unknown := given.keys() - known.keys():
+            raise TypeError(f"there is no limit {min(unknown)}")
+        super().__init__(**{name: given.get(name, limit.default) for name, limit in known.items()})
+        for name, limit in known.items():
+            limit.check(vars(self)[name], vars(self))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to limits.{name}")
+
+    def plain(self) -> dict[str, Any]:
+        """The values by name, without those of filters that are off unless a recipe asks for them."""
+        known = known_limits()
+        return {n: v for n, v in vars(self).items() if v is not None or known[n].default is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a filter rejects a record."""
+
+    reason: Reason
+    detail: str
+    """One sentence with the numbers."""
+
+
+def judge(
+    stage: Stage, record: Record, limits: Limits, *others: Sequence[tuple[float, float]]
+) -> Verdict | None:
+    """What the first filter of the stage that rejects the record says; None where all keep it."""
+    for known in sorted(FILTERS.values(), key=lambda known: known.order):
+        if known.stage == stage and getattr(limits, known.limits[0].name, None) is not None:
+            detail = known.rule(record, limits, *others)
+            if detail is not None:
+                return Verdict(known.reason, detail)
+    return None
+
+
+def measured(record: Record, name: str) -> Any:
+    """A field of the record.
+
+    Raises:
+        ValueError: it is None, so that a filter looks before there is something to see.
+    """
+    value = getattr(record, name)
+    if value is None:
+        raise ValueError(f"{record.id}: a filter needs {name}, which is not measured yet")
+    return value
