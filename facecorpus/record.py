@@ -42,8 +42,9 @@ class Record:
 
     # -- inventory ---------------------------------------------------------------------------------------
     id: str
-    """Stable and unique: `SOURCE/MEMBER` (POSIX path), plus `#N` for face N of an input where N > 0. A member
-    whose own name ends in `#` or `#N` has another `#` after it."""
+    """Stable and unique: `SOURCE/MEMBER` (POSIX path), plus `#N` for face N of an input where N > 0; and
+    `#fN` before that where the source annotates several faces of one picture, each an input. A member
+    whose own name ends in `#`, `#N` or `#fN` has another `#` after it."""
     source: str
     """Name of the source in this build."""
     container: str
@@ -145,6 +146,15 @@ class Record:
     """"file", "pixels", "photo", "image" or "crop": the strongest link on the way to the kept record."""
     duplicate_distance: int | None = None
     """Hamming distance in bits for "image" and "crop"."""
+
+
+def is_one_of_several(id: str) -> bool:
+    """Whether an input is one of several annotated faces of a picture, whose box says which face is meant.
+
+    >>> is_one_of_several("umdfaces/batch1/a/b.jpg#f2"), is_one_of_several("folder/b.jpg")
+    (True, False)
+    """
+    return re.search(r"#f[0-9]+\Z", id) is not None
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Record))

@@ -11,7 +11,7 @@ import numpy as np
 
 from facecorpus.errors import UserError
 from facecorpus.faces.face import Face, Image, iou, plausible
-from facecorpus.faces.given import confirm_given
+from facecorpus.faces.given import confirm_given, is_where
 from facecorpus.faces.pose import interocular_px
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "confirm_given",
     "detect",
     "detect_many",
+    "is_where",
     "levels_px",
     "make_detector",
     "plausible",

@@ -54,6 +54,11 @@ def confirm_given(
     return list(faces)
 
 
+def is_where(faces: Sequence[Face], box_xyxy_px: tuple[float, float, float, float] | None) -> bool:
+    """Whether one of the faces is where a box says that there is one; so too without a box."""
+    return box_xyxy_px is None or any(_meet(face, box_xyxy_px) for face in faces)
+
+
 def _meet(face: Face, box: tuple[float, float, float, float]) -> bool:
     return iou(face.box_xyxy_px, box) >= MIN_IOU
 

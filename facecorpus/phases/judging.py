@@ -18,11 +18,12 @@ from facecorpus.faces.detector import Detector, Face
 from facecorpus.faces.face import IMPLAUSIBLE_FACE
 from facecorpus.faces.framing import Framing, frame
 from facecorpus.filters.measures import measure_crop
+from facecorpus.filters.no_face import NO_FACE
 from facecorpus.images import Header, ImageError, Picture, Pixels, decode, encode_jpeg, read_header
 from facecorpus.phases.corpus import Corpus
 from facecorpus.phases.scored import ERROR, UNREADABLE
 from facecorpus.reasons import Reason
-from facecorpus.record import Record, State
+from facecorpus.record import Record, State, is_one_of_several
 from facecorpus.sources.base import InputError, Reader
 
 _HASHED_PX = 128
@@ -197,8 +198,13 @@ def _judge_faces(
     if faces is None:
         yield _crop(corpus, record, None, data, picture)
         return
-    if corpus.detector == "given":
-        faces = detector.confirm_given(faces, record.given_points_px, record.given_box_xyxy_px)
+    points = record.given_points_px if corpus.detector == "given" else None
+    faces = detector.confirm_given(faces, points, record.given_box_xyxy_px)
+    several = is_one_of_several(record.id)
+    if several and not detector.is_where(faces[:1], record.given_box_xyxy_px):
+        detail = "no face was found where the source has the one of this record"
+        yield ended(record, NO_FACE, detail), None
+        return
     ranked = [(face.score, align.interocular_px(face.points_px)) for face in faces]
     record.faces_found = len(faces)
     if faces:
@@ -207,7 +213,7 @@ def _judge_faces(
     if verdict is not None:
         yield _rejected(record, verdict), None
         return
-    chosen = faces if limits.faces == "all" else faces[:1]
+    chosen = faces if limits.faces == "all" and not several else faces[:1]
     # Copied before any is judged: what becomes of one face must not show on the next.
     further = [replace(record, id=f"{record.id}#{n}", face_index=n) for n in range(1, len(chosen))]
     for index, (row, face) in enumerate(zip([record, *further], chosen, strict=True)):

@@ -28,16 +28,19 @@ _IMAGE = re.compile(r"(.+)\.(?:jpe?g|png)", re.IGNORECASE)
 class Annotations:
     """Rows by name, sorted, in arrays: about 16 bytes a name instead of a dictionary's 200."""
 
-    def __init__(self, url: str, names: Sequence[bytes], values: npt.NDArray[Any]) -> None:
+    def __init__(
+        self, url: str, names: Sequence[bytes], values: npt.NDArray[Any], *, several: bool = False
+    ) -> None:
         """Index the rows.
 
         Args:
             url: where they come from, for messages.
             names: N names, in UTF-8.
             values: (N, columns) array of numbers.
+            several: whether a name may have several rows, one for each face of a picture.
 
         Raises:
-            UserError: a name has two rows, or a value is not finite or far too large.
+            UserError: a name has two rows and must not, or a value is not finite or far too large.
         """
         self.url = url
         if any(len(name) > _LONGEST_NAME for name in names):
@@ -52,7 +55,7 @@ class Annotations:
         self._used = np.zeros(len(keys), dtype=bool)
         self._unnamed = 0
         twice = np.flatnonzero(self._keys[1:] == self._keys[:-1])
-        if len(twice):
+        if len(twice) and not several:
             raise UserError(
                 f"{url} has two rows for {bytes(self._keys[twice[0]]).decode(errors='replace')}; get the "
                 "file again"
@@ -60,13 +63,15 @@ class Annotations:
 
     def row(self, name: str) -> tuple[Any, ...] | None:
         """The values of a name, or None where it has no row."""
-        key = name.encode("utf-8", "replace")
-        place = int(np.searchsorted(self._keys, np.bytes_(key)))
-        if place == len(self._keys) or self._keys[place] != key:
-            self._unnamed += 1
-            return None
-        self._used[place] = True
-        return tuple(self._values[place].tolist())
+        return next(iter(self.rows(name)), None)
+
+    def rows(self, name: str) -> list[tuple[Any, ...]]:
+        """The values of every row of a name, in the order of the file."""
+        key = np.bytes_(name.encode("utf-8", "replace"))
+        first, after = (int(np.searchsorted(self._keys, key, side)) for side in ("left", "right"))
+        self._unnamed += first == after
+        self._used[first:after] = True
+        return [tuple(row) for row in self._values[first:after].tolist()]
 
     def note(self) -> str | None:
         """How rows and inputs failed to match, once all inputs were looked up; None where they match."""

@@ -16,7 +16,7 @@ from facecorpus.sources.source import Source, lies_there
 _NOT_ADAPTERS = frozenset(
     (
         *("annotations", "archives", "base", "codings", "facts", "labelled", "plain", "recordings"),
-        *("registry", "source", "texts"),
+        *("registry", "several", "source", "texts"),
     )
 )
 _SPEC = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<adapter>[^=:/]*)(?:/(?P<setting>\w+=\w+))?(?::(?P<path>.+))?")

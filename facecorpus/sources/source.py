@@ -103,8 +103,16 @@ class Source(ABC):
     def load_annotations(self) -> None:  # noqa: B027 - most sources have none
         """Read the annotation files; runs once, before the first `annotate`."""
 
+    def members(self, container: Container) -> Iterator[Member]:
+        """The inputs that a container holds; all its files, unless some only tell of others."""
+        return container.members()
+
     def annotate(self, record: Record, member: Member) -> None:  # noqa: B027 - most sources know nothing
         """Fill identity, split, photo_id, given_box_xyxy_px and given_points_px as far as they are known."""
+
+    def faces(self, record: Record) -> Sequence[Record]:
+        """A record for each annotated face of an input, where there are several (see `several`)."""
+        return [record]
 
     def why_nobody(self) -> str | None:
         """The likely reason where of no input at all it is known who is shown; None where it need not be."""
@@ -131,9 +139,7 @@ class Source(ABC):
         for part in self.parts():
             found = 0
             with self.open(part.container, part.under) as container:
-                for member in container.members():
-                    record = self._record(part, member)
-                    self.annotate(record, member)
+                for record in self._records(part, container):
                     if record.identity is not None:
                         # One person, whether the disk composes accents (NFC) or the Mac decomposes them.
                         record.identity = unicodedata.normalize("NFC", record.identity)
@@ -201,6 +207,12 @@ class Source(ABC):
         """The error for a location that lacks `what`."""
         return UserError(f"{what} is not there: {lies_there(self.location)}; {self.layout_hint()}")
 
+    def _records(self, part: Part, container: Container) -> Iterator[Record]:
+        for member in self.members(container):
+            record = self._record(part, member)
+            self.annotate(record, member)
+            yield from self.faces(record)
+
     def _record(self, part: Part, member: Member) -> Record:
         return Record(
             id=f"{self.name}/{_unlike_a_face(member.path)}",
@@ -227,8 +239,8 @@ def _twice(hashes: array[int]) -> frozenset[int]:
 
 
 def _unlike_a_face(path: str) -> str:
-    """The path, with a `#` after one that ends as the id of a further face does (`g.jpg#1`) or in a `#`."""
-    return f"{path}#" if re.search(r"#[0-9]*\Z", path) else path
+    """The path, with a `#` after one that ends as a face's id does (`g.jpg#1`, `g.jpg#f1`) or in a `#`."""
+    return f"{path}#" if re.search(r"#f?[0-9]*\Z", path) else path
 
 
 def _unlike(wanted: str, seen: set[str]) -> str:
