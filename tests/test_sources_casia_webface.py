@@ -103,14 +103,20 @@ def test_recordio(tmp_path: Path) -> None:
     assert source.notes[0].endswith("holds 3 index records without an image, which are not inputs")
 
 
-def test_a_recordio_one_level_down_is_pointed_at(tmp_path: Path) -> None:
-    (tmp_path / "faces_webface_112x112").mkdir()
-    (tmp_path / "faces_webface_112x112/train.rec").write_bytes(b"")
-    with pytest.raises(
-        UserError,
-        match=rf"holds faces_webface_112x112/train\.rec; use casia_webface:{tmp_path}/faces_webface_112x112$",
-    ):
-        list(casia(tmp_path).inventory())
+def test_a_recordio_one_level_down_is_read(tmp_path: Path) -> None:
+    """Kaggle's copies keep InsightFace's folder."""
+    payload = struct.pack("<IfQQ", 0, 7.0, 1, 0) + TREE["0000045/001.jpg"]
+    place = tmp_path / "faces_webface_112x112"
+    place.mkdir()
+    (place / "train.rec").write_bytes(
+        struct.pack("<II", 0xCED7230A, len(payload)) + payload + bytes(-len(payload) % 4)
+    )
+    (place / "property").write_text("1,112,112")
+    source = casia(tmp_path)
+    assert [(r.container, r.identity) for r in source.inventory()] == [
+        ("faces_webface_112x112/train.rec", "7")
+    ]
+    assert "faces_webface_112x112/property" in source.stamps()
 
 
 def test_a_recordio_in_a_zip_is_to_be_unpacked(tmp_path: Path) -> None:

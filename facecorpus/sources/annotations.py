@@ -61,6 +61,9 @@ class Annotations:
                 "file again"
             )
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def row(self, name: str) -> tuple[Any, ...] | None:
         """The values of a name, or None where it has no row."""
         return next(iter(self.rows(name)), None)
@@ -142,3 +145,34 @@ def read_numbers(url: str, columns: int) -> Annotations:
             "numbers are expected; get it again"
         )
     return Annotations(url, names, np.stack(numbers, axis=1))
+
+
+def read_columns(url: str, data: bytes, name: str, columns: Sequence[str]) -> Annotations:
+    """Rows of a CSV file by the columns that its header names; a name may have several.
+
+    Args:
+        url: where it is, for messages.
+        data: its bytes.
+        name: the column that names the picture.
+        columns: those of numbers to be kept, in this order; others are passed over.
+
+    Raises:
+        UserError: it is no such table.
+    """
+    check_text(url, data[:HEAD_BYTES])
+    header = data.partition(b"\n")[0].decode("utf-8-sig", "replace")
+    there = [field.strip().strip('"') for field in header.split(",")]
+    if missing := [column for column in (name, *columns) if column not in there]:
+        raise UserError(f"{url} has no column {missing[0]}; get the file again")
+    options = csv.ConvertOptions(
+        include_columns=[name, *columns],
+        column_types={name: pa.binary(), **dict.fromkeys(columns, pa.float64())},
+    )
+    try:
+        reading = csv.ReadOptions(column_names=there, skip_rows=1)
+        table = csv.read_csv(pa.BufferReader(data), reading, convert_options=options)
+    except (pa.ArrowException, ValueError) as error:
+        words = str(error).partition("\n")[0][:200]
+        raise UserError(f"{url} is not the table it should be ({words}); get it again") from error
+    values = np.stack([table.column(column).to_numpy() for column in columns], axis=1)
+    return Annotations(url, table.column(name).to_pylist(), values, several=True)

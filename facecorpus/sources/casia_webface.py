@@ -11,13 +11,14 @@ from pathlib import PurePosixPath
 from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.record import Record
-from facecorpus.sources.base import Member, Part, Source, is_archive_name
+from facecorpus.sources.base import Member, Part, Source
+from facecorpus.sources.layouts import record_part, whole
 
 _COPIES = {
     (10_575, 494_414): "the original release",
     (10_572, 490_623): "InsightFace's copy, without three of the people in LFW",
+    (10_591, 500_452): "a copy with more people than the original release",
 }
-_FEW = 64
 
 
 class CasiaWebFace(Source):
@@ -27,25 +28,13 @@ class CasiaWebFace(Source):
 
     def parts(self) -> Sequence[Part]:
         """The RecordIO file, else an archive that lies alone, else the folder."""
-        if not storage.is_dir(self.location) or not (names := storage.list_dir(self.location)):
-            return [Part("")]
-        archives = [name for name in names if is_archive_name(name)]
-        if "train.rec" in archives:
-            return [Part("train.rec")]
-        folders = [name for name in names if name.endswith("/") and not name.startswith("__")]
-        if len(folders) <= _FEW and (nested := self.first_of(*(f"{name}train.rec" for name in folders))):
-            place = storage.join(self.location, nested.rpartition("/")[0])
-            place = str(storage.local_path(place).absolute()) if storage.is_local(place) else place
-            raise UserError(f"{self.location} holds {nested}; use {self.adapter}:{place}")
-        if not archives or folders:
-            return [Part("")]
-        if len(archives) > 1:
-            raise self.missing("one archive alone")
-        return [Part(archives[0])]
+        return whole(self)
 
     def annotation_files(self) -> Sequence[str]:
         """InsightFace's `property` file, which says how many people there are."""
-        return [path for path in ("property",) if self.first_of("train.rec") and self.first_of(path)]
+        found = record_part(self)
+        path = found and self.first_of(f"{found.container.removesuffix('train.rec')}property")
+        return [path] if path else []
 
     def load_annotations(self) -> None:
         """Start counting."""

@@ -1,20 +1,25 @@
-"""CelebA, aligned and cropped (178 x 218), as its authors or Kaggle publish it.
+"""CelebA as its authors, Drive or Kaggle give it: aligned (JPEG or PNG), or the photographs in the wild.
 
-`list_bbox_celeba` and `list_landmarks_celeba` refer to the images in the wild, not to the aligned ones, and
-are not read. Every annotation file only enriches: what is missing is noted.
+All three show the same faces, so one is read. Each annotation file is of the one or the other:
+`list_landmarks_align_celeba` is of the aligned pictures, `list_bbox_celeba` and `list_landmarks_celeba` are
+of the photographs, on which others may stand around the one who is named. Every file only enriches: what is
+missing is noted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 from facecorpus import storage
 from facecorpus.record import Record
 from facecorpus.sources.annotations import Annotations, read_listing
+from facecorpus.sources.archives import Container
 from facecorpus.sources.base import Member, Part, Source
+from facecorpus.sources.layouts import chosen, part_named
 
-_IMAGES = "img_align_celeba"
+_SETS = {"aligned": "img_align_celeba", "png": "img_align_celeba_png", "wild": "img_celeba"}
 _SPLITS = ("train", "val", "test")
 # file, number of values, their type, what is lost without it
 _FILES = {
@@ -22,43 +27,56 @@ _FILES = {
     "points": ("list_landmarks_align_celeba", 10, float, "the landmarks are not known"),
     "split": ("list_eval_partition", 1, int, "the split is not known"),
 }
+_WILD = {
+    "points": ("list_landmarks_celeba", 10, float, "the landmarks are not known"),
+    "box": ("list_bbox_celeba", 4, float, "it is not known which face of a photograph is meant"),
+}
 
 
 class CelebA(Source):
-    """`Img/img_align_celeba.zip`, or the folder it unpacks to, and the text files (Kaggle: CSV) beside it."""
+    """`Img/img_align_celeba.zip`, PNGs or photographs in parts of 7z, or folders of them; and text files."""
 
     adapter = "celeba"
+    settings: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "pictures": {
+            "aligned": "the aligned JPEGs are to be read (img_align_celeba)",
+            "png": "the aligned PNGs are to be read (img_align_celeba_png)",
+            "wild": "the photographs are to be read (img_celeba)",
+        }
+    }
 
     def parts(self) -> Sequence[Part]:
-        """The zip, or the folder; the members' paths are the same."""
+        """One of the three sets; archive and folder have the same paths."""
         if not storage.is_dir(self.location):
             return [Part("")]
-        for above in ("Img", ""):
-            archive = storage.join(above, f"{_IMAGES}.zip")
-            if self.first_of(archive):
-                return [Part(archive)]
-        for above in (_IMAGES, "Img", f"Img/{_IMAGES}", ""):
-            if self.first_of(storage.join(above, _IMAGES)):
-                return [Part(above, _IMAGES)]
-        raise self.missing(f"Img/{_IMAGES}.zip")
+        found: dict[str, Part] = {}
+        for key, name in _SETS.items():  # Kaggle repeats the folder's name; Drive gives parts in a folder
+            if part := part_named(self, name, name, f"Img/{name}", "Img", f"Img/{name}.7z", ""):
+                found[key] = part
+        if not found:
+            raise self.missing(f"Img/{_SETS['aligned']}.zip")
+        return [chosen(self, "pictures", found, "the same faces")]
 
     def annotation_files(self) -> Sequence[str]:
-        """Those of the three files that are there."""
-        return [path for path in map(self._file, _FILES) if path is not None]
+        """Those of the files that are there."""
+        return [path for stem, *_ in self._files().values() if (path := self._file(stem)) is not None]
 
     def load_annotations(self) -> None:
         """Read the files, and note which are missing."""
         self._annotations: dict[str, Annotations] = {}
-        for what, (stem, columns, kind, lost) in _FILES.items():
-            path = self._file(what)
-            if path is not None:
+        for what, (stem, columns, kind, lost) in self._files().items():
+            if (path := self._file(stem)) is not None:
                 url = storage.join(self.location, path)
                 self._annotations[what] = read_listing(url, columns, kind)
             else:
                 self.notes.append(f"without {stem}.txt (from CelebA's page) {lost}")
 
+    def members(self, container: Container) -> Iterator[Member]:
+        """All but text files among the pictures, as in Kaggle's one zip."""
+        return (m for m in container.members() if not m.path.lower().endswith(".csv"))
+
     def annotate(self, record: Record, member: Member) -> None:
-        """Identity, split and aligned landmarks by file name."""
+        """Identity, split, landmarks and box by file name."""
         stem = PurePosixPath(member.path).stem
         rows = {what: annotations.row(stem) for what, annotations in self._annotations.items()}
         if identity := rows.get("identity"):
@@ -67,6 +85,9 @@ class CelebA(Source):
             record.split = _SPLITS[split[0]] if 0 <= split[0] < len(_SPLITS) else None
         if points := rows.get("points"):
             record.given_points_px = points
+        if box := rows.get("box"):
+            x, y, width, height = box
+            record.given_box_xyxy_px = (x, y, x + width, y + height) if min(width, height) > 0 else None
 
     def why_nobody(self) -> str | None:
         """The names; a missing file is noted already."""
@@ -76,8 +97,13 @@ class CelebA(Source):
         """Note rows without inputs and inputs without rows."""
         self.notes.extend(note for a in self._annotations.values() if (note := a.note()))
 
-    def _file(self, what: str) -> str | None:
-        stem = _FILES[what][0]
+    def _files(self) -> Mapping[str, tuple[str, int, type, str]]:
+        part = self.parts()[0]
+        place = storage.join(self.location, part.container, part.under)
+        wild = place.rfind(_SETS["wild"]) > place.rfind(_SETS["aligned"])
+        return _FILES | _WILD if wild else _FILES
+
+    def _file(self, stem: str) -> str | None:
         return self.first_of(
             *(f"{above}{stem}{ext}" for above in ("Anno/", "Eval/", "") for ext in (".txt", ".csv"))
         )

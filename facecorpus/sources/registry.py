@@ -15,8 +15,8 @@ from facecorpus.sources.source import Source, lies_there
 
 _NOT_ADAPTERS = frozenset(
     (
-        *("annotations", "archives", "base", "codings", "facts", "labelled", "plain", "recordings"),
-        *("registry", "several", "source", "texts"),
+        *("annotations", "archives", "base", "codings", "facts", "labelled", "layouts", "plain"),
+        *("recordings", "registry", "several", "sidecars", "source", "texts"),
     )
 )
 _SPEC = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<adapter>[^=:/]*)(?:/(?P<setting>\w+=\w+))?(?::(?P<path>.+))?")

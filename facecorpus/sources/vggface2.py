@@ -14,6 +14,7 @@ from facecorpus import storage
 from facecorpus.record import Record
 from facecorpus.sources.annotations import Annotations, read_numbers
 from facecorpus.sources.base import Member, Part, Source, is_archive_name, listed
+from facecorpus.sources.layouts import record_part
 
 _FACE = re.compile(r"(?:.*/)?(?P<key>(?P<person>n\d+)/(?P<photo>\d+)_\d+)\.\w+")
 _SPLIT = re.compile(r"(?:^|[/_])(train|test|val)[/.]")
@@ -34,9 +35,11 @@ class VGGFace2(Source):
     def parts(self) -> Sequence[Part]:
         """The training set, then the others, as far as they are there."""
         parts = [part for split in _SPLITS if (part := self._part(split)) is not None]
-        if not parts:
+        if not parts and (records := record_part(self)) is not None:
+            return [records]
+        if not parts and not self._has_people():
             raise self.missing("vggface2_train.tar.gz")
-        return parts
+        return parts or [Part("")]
 
     def _part(self, split: str) -> Part | None:
         stems = (f"vggface2_{split}", f"data/vggface2_{split}")
@@ -73,6 +76,7 @@ class VGGFace2(Source):
             record.split = split[1]
         face = _FACE.fullmatch(member.path)
         if face is None:
+            record.identity = member.label
             return
         record.identity = face["person"]
         record.photo_id = f"{face['person']}/{face['photo']}"
@@ -92,6 +96,12 @@ class VGGFace2(Source):
         if aside := [name for name in others if name not in used | _BESIDE]:
             self.notes.append(f"left aside, since only {', '.join(_SPLITS)} are read: {listed(aside)}")
         self.notes.extend(note for a in self._annotations.values() if (note := a.note()))
+
+    def _has_people(self) -> bool:
+        """Whether the location is an archive, or has people's folders itself, in no split (as on Kaggle)."""
+        if not storage.is_dir(self.location):
+            return True
+        return any(re.fullmatch(r"n\d{6}/", name) for name in storage.list_dir(self.location))
 
     def _row(self, what: str, split: str | None, key: str) -> tuple[float, ...] | None:
         annotations = self._annotations.get((what, _ANNOTATED.get(split or "", "")))

@@ -10,11 +10,12 @@ from facecorpus.sources.archives.container import (
     Member,
     printable,
 )
-from facecorpus.sources.archives.opening import is_archive_name, open_container
+from facecorpus.sources.archives.opening import ARCHIVE_ENDINGS, is_archive_name, open_container
 from facecorpus.sources.archives.recordio import index_beside
 from facecorpus.sources.archives.video import VIDEO, VideoContainer, frame_name, is_video_name
 
 __all__ = [
+    "ARCHIVE_ENDINGS",
     "BAD_NAME",
     "MISSING_FRAME",
     "VIDEO",

@@ -14,7 +14,9 @@ from facecorpus.sources.archives.recordio import MAGIC_BYTES, RecordIOContainer
 from facecorpus.sources.archives.tar import TarContainer
 from facecorpus.sources.archives.zip import ZipContainer
 
-_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip", ".rec")
+ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar", ".zip", ".7z", ".7z.001")
+"""How the names of archives end, besides RecordIO's."""
+_SUFFIXES = (*ARCHIVE_ENDINGS, ".rec")
 
 
 def is_archive_name(name: str) -> bool:
