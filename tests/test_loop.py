@@ -24,9 +24,9 @@ from fautrain import checkpoint, recipes, sharding
 from fautrain.config import FinetuneConfig, PretrainConfig, override
 from fautrain.data import Batch, Loader, LoaderState, open_corpus, shard_cache
 from fautrain.data.benchmark import benchmark
+from fautrain.data.dataset import start_worker
 from fautrain.data.folds import split
 from fautrain.data.labels import LabelledSet, read_labels
-from fautrain.data.workers import start_worker
 from fautrain.errors import Stopped, UserError
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import Size

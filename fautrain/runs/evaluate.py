@@ -10,7 +10,7 @@ import numpy as np
 from fautrain.config import FinetuneConfig, from_plain
 from fautrain.data.benchmark import benchmark
 from fautrain.data.folds import refuse_shared_subjects, split
-from fautrain.data.origin import is_drawn
+from fautrain.data.provenance import is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import TEST, Header, Predictions, evaluate_fold, write_predictions
 from fautrain.evaluation.predictions import forget_predictions

@@ -17,7 +17,7 @@ from fautrain.data.folds import Split, split
 from fautrain.data.labels import LabelledSet, read_labels
 from fautrain.data.loader import ordered_loader
 from fautrain.data.order import steps_per_epoch
-from fautrain.data.origin import crops, is_drawn
+from fautrain.data.provenance import crops, is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
 from fautrain.evaluation.files import refuse_others

@@ -19,9 +19,9 @@ from fautrain.losses.identity import identity_loss
 from fautrain.models.convert import load_encoder
 from fautrain.models.flops import vit_training_flops
 from fautrain.models.heads import ActionUnitModel
-from fautrain.models.masking import mask_noise
 from fautrain.models.reversal import strength
 from fautrain.models.vit import size_of
+from fautrain.noise import uniform_noise
 from fautrain.task import Task
 from fautrain.tasks.mixing import (
     ERASING_DRAWS,
@@ -138,7 +138,7 @@ class ActionUnitTask(Task):
 
     def _draws(self, purpose: int, batch: Batch, numbers: Tensor, count: int) -> Tensor:
         # The compiler's decorator hides the signature.
-        return mask_noise(self.config.seed + purpose, batch.epoch, numbers, count)  # pyright: ignore
+        return uniform_noise(self.config.seed + purpose, batch.epoch, numbers, count)  # pyright: ignore
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from fautrain.losses.pixels import patch_mean_loss, pixel_loss
 from fautrain.models.convert import load_encoder
 from fautrain.models.flops import mae_training_flops
 from fautrain.models.mae import MaskedAutoencoder, make_mae, patchify
-from fautrain.models.masking import mask_noise
 from fautrain.models.picture import picture_grid
+from fautrain.noise import uniform_noise
 from fautrain.task import Task
 
 
@@ -57,7 +57,7 @@ class PretrainTask(Task):
         """
         # Drawn where it is used. The compiler's decorator hides the signature.
         places = batch.positions.to(self.model.cls_token.device, non_blocking=True)
-        noise: Tensor = mask_noise(self.config.seed, batch.epoch, places, self.model.patches)  # pyright: ignore
+        noise: Tensor = uniform_noise(self.config.seed, batch.epoch, places, self.model.patches)  # pyright: ignore
         return batch.images, noise
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
