@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from facecorpus import plugins
 from fautrain.errors import Stopped, UserError
 from fautrain.threads import sleep_when_idle
 
@@ -316,6 +317,7 @@ def main() -> None:
     sleep_when_idle()
     debug = "--debug" in sys.argv
     try:
+        plugins.load()
         app([argument for argument in sys.argv[1:] if argument != "--debug"])
     except UserError as error:
         if debug:

@@ -17,16 +17,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from facecorpus.plugins import nearest
 from fautrain.errors import UserError
 
 Config = TypeVar("Config")
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint for a misspelt name: the nearest of `names`, or all of them."""
-    known = sorted(names)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.record import Record
-from facecorpus.sources.base import Member, Part, Source, is_archive_name
+from facecorpus.sources.base import Member, Part, Source, adapter, is_archive_name
 
 _COPIES = {
     (10_575, 494_414): "the original release",
@@ -20,10 +20,9 @@ _COPIES = {
 _FEW = 64
 
 
+@adapter("casia_webface")
 class CasiaWebFace(Source):
     """One folder `0000045/001.jpg`, ..., one archive, or `train.rec`."""
-
-    adapter = "casia_webface"
 
     def parts(self) -> Sequence[Part]:
         """The RecordIO file, else an archive that lies alone, else the folder."""

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from facecorpus import storage
 from facecorpus.record import Record
 from facecorpus.sources.annotations import Annotations, read_listing
-from facecorpus.sources.base import Member, Part, Source
+from facecorpus.sources.base import Member, Part, Source, adapter
 
 _IMAGES = "img_align_celeba"
 _SPLITS = ("train", "val", "test")
@@ -24,10 +24,9 @@ _FILES = {
 }
 
 
+@adapter("celeba")
 class CelebA(Source):
     """`Img/img_align_celeba.zip`, or the folder it unpacks to, and the text files (Kaggle: CSV) beside it."""
-
-    adapter = "celeba"
 
     def parts(self) -> Sequence[Part]:
         """The zip, or the folder; the members' paths are the same."""
