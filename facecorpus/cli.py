@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facecorpus import plugins
 from facecorpus.errors import Stopped, UserError
 
 if TYPE_CHECKING:
@@ -359,6 +360,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
+        plugins.load()
         app([argument for argument in sys.argv[1:] if argument != "--debug"])
     except UserError as error:
         if debug:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from facecorpus.dedup.rules import DedupRules
 from facecorpus.errors import UserError
 from facecorpus.filters import Limits, known_limits
+from facecorpus.plugins import nearest
 
 Detector = Literal["auto", "retinaface-mobilenet025", "retinaface-resnet50", "given", "none"]
 Align = Literal["similarity", "eyes", "box", "none"]
@@ -214,13 +215,6 @@ RECIPES: Mapping[str, Callable[[], CorpusRecipe]] = {
     "au-eyes": action_units_eyes,
     "au-box": action_units_box,
 }
-
-
-def nearest(name: str, names: typing.Iterable[str]) -> str:
-    """A hint for a misspelt name: the nearest of `names`, or all of them."""
-    known = sorted(names)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
 def recipe(name: str) -> CorpusRecipe:

@@ -11,14 +11,11 @@ from pathlib import Path
 
 import torch
 
-from fautrain.config import FinetuneConfig, RunConfig, override
-from fautrain.data import Batch, Loader
+from fautrain.config import RunConfig, override
+from fautrain.data import Batch
 from fautrain.optim import parameter_groups
-from fautrain.runs.finetuning import training_parts
-from fautrain.runs.pretraining import training_loader
-from fautrain.task import Task
-from fautrain.tasks.mae import PretrainTask
-from fautrain.trainer import Accelerator, Trainer, make_accelerator
+from fautrain.task import TASKS, Task
+from fautrain.trainer import Trainer, make_accelerator
 
 WARM_UP_STEPS = 3
 """Not timed: compilation, allocation, the workers' start."""
@@ -68,7 +65,11 @@ def bench(config: RunConfig, seconds: float, original: bool = False) -> Measured
     say(f"opening the shards and building the model of {config.name}")
     # The time does not depend on the weights.
     config = override(config, ["model.init=none"])
-    task, loader = _parts(config, accelerator)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    kind = TASKS.get(config.task)
+    samples = kind.open(config, rank, world)
+    task = kind(config, samples)
+    loader = task.loader(rank, world)
     trainer = Trainer(config, Path(), task, accelerator)
     trainer.task.train()
     batches = loader.batches()
@@ -87,7 +88,7 @@ def bench(config: RunConfig, seconds: float, original: bool = False) -> Measured
         "end to end": lambda: trainer.step(take(), LR),
     }
     if original:
-        runs[ORIGINAL] = _as_the_original(trainer, _parts(config, accelerator)[0], take)
+        runs[ORIGINAL] = _as_the_original(trainer, kind(config, samples), take)
     rates: dict[str, float] = {}
     try:
         for name, run in runs.items():
@@ -114,13 +115,6 @@ def bench(config: RunConfig, seconds: float, original: bool = False) -> Measured
         trainer.peak_flops / 1e12 if trainer.peak_flops else None,
         rates,
     )
-
-
-def _parts(config: RunConfig, accelerator: Accelerator) -> tuple[Task, Loader]:
-    if isinstance(config, FinetuneConfig):
-        return training_parts(config, accelerator)
-    loader = training_loader(config, accelerator.process_index, accelerator.num_processes)
-    return PretrainTask(config), loader
 
 
 def _as_the_original(trainer: Trainer, task: Task, take: Callable[[], list[Batch]]) -> Callable[[], object]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from facecorpus import plugins
 from fautrain.errors import Stopped, UserError
 from fautrain.threads import sleep_when_idle
 
@@ -79,12 +80,12 @@ def pretrain(
     """Pretrain a masked autoencoder. The same command goes on where a stopped run was."""
     from dataclasses import replace
 
-    from fautrain import recipes
     from fautrain.config import override
     from fautrain.data.shards import absolute
+    from fautrain.recipes import pretraining_recipe
     from fautrain.runs import pretraining
 
-    config = override(recipes.recipe(recipe), settings or [])
+    config = override(pretraining_recipe(recipe), settings or [])
     config = replace(config, data=replace(config.data, shards=absolute(shards)))
     pretraining.pretrain(config, out, resume)
 
@@ -217,16 +218,16 @@ def recipes(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Apply NAME=VALUE first.")] = None,
 ) -> None:
     """List the recipes; `show NAME` prints where its values come from and the resolved configuration."""
-    from fautrain.config import override, to_plain
-    from fautrain.recipes import FINETUNING, RECIPES, explanation, finetuning_recipe, recipe
+    from fautrain.config import described, override, to_plain
+    from fautrain.recipes import FINETUNING, PRETRAINING, explanation, finetuning_recipe, pretraining_recipe
 
     if action is None:
         typer.echo("pretrain:")
-        for known, make in RECIPES.items():
-            typer.echo(f"  {known:22s} {make().about}")
+        for known in PRETRAINING:
+            typer.echo(f"  {known:22s} {pretraining_recipe(known).about}")
         typer.echo("finetune (values depend on the benchmark; add --dataset to show them):")
-        for known, build in FINETUNING.items():
-            typer.echo(f"  {known:22s} {build('disfa').about}")
+        for known in FINETUNING:
+            typer.echo(f"  {known:22s} {finetuning_recipe(known, 'disfa').about}")
         return
     if action != "show" or name is None:
         raise UserError("write 'fautrain recipes' or 'fautrain recipes show NAME'")
@@ -234,16 +235,19 @@ def recipes(
         from fautrain.data.benchmark import benchmark
 
         dataset = benchmark(dataset).name
-    elif name in FINETUNING and name not in RECIPES:
+    elif name in FINETUNING and name not in PRETRAINING:
         dataset = "disfa"
         typer.echo(
             "fautrain: --dataset is not given, so these are the values for disfa; "
             "other benchmarks have others: --dataset bp4d, bp4d_plus or your TOML file\n",
             err=True,
         )
-    typer.echo(explanation(name, dataset), err=True)
-    config = recipe(name) if dataset is None else finetuning_recipe(name, dataset)
-    typer.echo(json.dumps(to_plain(override(config, settings or [])), indent=1))
+    given = pretraining_recipe(name) if dataset is None else finetuning_recipe(name, dataset)
+    config = override(given, settings or [])
+    typer.echo(explanation(name, finetuning=dataset is not None) + "\n", err=True)
+    for value, set_to, about in described(config):
+        typer.echo(f"{value} = {set_to}\n    {about}", err=True)
+    typer.echo(json.dumps(to_plain(config), indent=1))
 
 
 @app.command(cls=_Command)
@@ -266,12 +270,11 @@ def bench(
     from fautrain.bench import bench, table
     from fautrain.config import override
     from fautrain.data.benchmark import benchmark
-    from fautrain.recipes import finetuning_recipe
-    from fautrain.recipes import recipe as named
+    from fautrain.recipes import finetuning_recipe, pretraining_recipe
 
     changes = [f"data.shards={shards}", *(settings or [])]
     if dataset is None:
-        measured = bench(override(named(recipe), changes), seconds, original)
+        measured = bench(override(pretraining_recipe(recipe), changes), seconds, original)
     else:
         config = finetuning_recipe(recipe, benchmark(dataset).name)
         measured = bench(override(config, [f"data.dataset={dataset}", *changes]), seconds, original)
@@ -316,6 +319,7 @@ def main() -> None:
     sleep_when_idle()
     debug = "--debug" in sys.argv
     try:
+        plugins.load()
         app([argument for argument in sys.argv[1:] if argument != "--debug"])
     except UserError as error:
         if debug:

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import signal
 
+from facecorpus.errors import UserError
 
-class UserError(Exception):
-    """Something the user can mend. The message is one sentence that names the file, field or option and the
-    remedy.
-
-    The command line prints the message alone (a traceback only with `--debug`) and exits with `exit_code`.
-    """
-
-    exit_code = 2
+__all__ = ["Stopped", "UserError"]
 
 
 class Stopped(Exception):  # noqa: N818 - no error: everything is saved

@@ -1,32 +1,85 @@
-"""What a task is: exactly a model, a loss, and which parts of a batch they need (`tasks/` has them)."""
+"""What a task is: a model and a loss, the samples they learn from, and what is looked at meanwhile.
+
+`fautrain.runs` makes one of a configuration and runs it; the loop (`fautrain.trainer`) knows it by what is
+here. The tasks themselves are in `fautrain.tasks`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fautrain.data import Batch
+from facecorpus.plugins import Registry
+from fautrain.config import RunConfig
+from fautrain.data import Batch, Loader
 from fautrain.data.decode import affine
+from fautrain.runlog import RunLog
+
+
+class Samples(Protocol):
+    """What a run learns from, opened."""
+
+    def fingerprint(self) -> str:
+        """Changes whenever a sample does; checkpoints keep it."""
+        ...
+
+
+class Look(Protocol):
+    """Looks at a model in training."""
+
+    def __call__(self, trainer: Any, log: RunLog, epochs: int, last: bool) -> None:
+        """Look now, if it is due.
+
+        Args:
+            trainer: the `fautrain.trainer.Trainer`. log: to write into. epochs: whole ones done.
+            last: whether the run ends here.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop what it reads with."""
+        ...
 
 
 class Task(nn.Module, ABC):
-    """Joins a model and a loss. The loop calls it, wraps it (DDP, compile) and knows neither of the two."""
+    """Joins a model, a loss and samples. The loop calls it, wraps it (DDP, compile) and knows neither."""
 
     scale: Tensor
     shift: Tensor
     terms: tuple[str, ...] = ("loss",)
     """Which of the values that `forward` gives add up to the loss."""
+    loaded: str | None = None
+    """What was taken of `model.init`, in words."""
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """`mean` and `std` of the pictures' channels, as for `fautrain.data.normalise`."""
+    def __init__(self, config: RunConfig, samples: Any) -> None:
+        """Makes what turns uint8 pictures into the network's input, by `data.mean` and `data.std`."""
         super().__init__()
+        del samples
         # On the device from the start: made in a step, they would be copied there in each.
-        for name, values in zip(("scale", "shift"), affine(mean, std), strict=True):
+        for name, values in zip(("scale", "shift"), affine(config.data.mean, config.data.std), strict=True):
             self.register_buffer(name, values, persistent=False)
+
+    @classmethod
+    @abstractmethod
+    def open(cls, config: Any, rank: int, world: int) -> Samples:
+        """What `config.data` names, for `__init__`.
+
+        Raises:
+            UserError: it is unusable.
+        """
+
+    @abstractmethod
+    def loader(self, rank: int, world: int) -> Loader:
+        """The training batches of one rank."""
+
+    @abstractmethod
+    def look(self, run_dir: Path, rank: int, world: int) -> Look | None:
+        """What is looked at in training, or None for nothing."""
 
     @property
     @abstractmethod
@@ -51,10 +104,31 @@ class Task(nn.Module, ABC):
         """uint8 images (n, 3, H, W) as float32, less the mean, over the standard deviation, contiguous."""
         return (images.float() * self.scale - self.shift).contiguous()
 
-    @abstractmethod
     def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
         """Something to look at, (H, W, 3) RGB, or None where a task has nothing to show."""
+        del batch
+        return None
 
     @abstractmethod
     def training_flops(self) -> int:
         """Floating-point operations of one sample, forward and backward."""
+
+
+TASKS: Registry[type[Task]] = Registry("there is no task {}", "fautrain.tasks")
+"""Each task by the name that its configuration has, too."""
+task = TASKS.register
+"""Decorator that makes a class the task of a configuration: `@task("mae")`."""
+
+
+def reading(config: RunConfig, rank: int, world: int) -> dict[str, Any]:
+    """What all loaders of a run have in common, as options of `fautrain.data`'s."""
+    data = config.data
+    return {
+        "batch_per_step": data.batch_per_step,
+        "rank": rank,
+        "world": world,
+        "workers": data.workers,
+        "prefetch": data.prefetch,
+        "image_px": config.model.image_px,
+        "cache": data.cache,
+    }

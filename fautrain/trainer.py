@@ -221,7 +221,13 @@ class Trainer:
 
     # -- the loop ----------------------------------------------------------------------------------------
 
-    def run(self, loader: Loader, look: Look | None, log: RunLog, state: LoaderState) -> None:
+    def run(
+        self,
+        loader: Loader,
+        look: Callable[[Trainer, RunLog, int, bool], None] | None,
+        log: RunLog,
+        state: LoaderState,
+    ) -> None:
         """Train until the configured end.
 
         `look` is called at the end of each epoch and of the run, before the checkpoint is written: what it
@@ -346,10 +352,6 @@ class Trainer:
         if self.accelerator.num_processes == 1:
             return array
         return np.concatenate(gather_object([array]))
-
-
-Look = Callable[[Trainer, RunLog, int, bool], None]
-"""Called with the trainer, the log, the number of whole epochs done, and whether the run ends here."""
 
 
 def make_accelerator(config: RunConfig) -> Accelerator:

@@ -1,32 +1,103 @@
-"""Typed configurations as plain data: dataclasses to JSON and back, and single values set by name.
+"""Typed values from plain data: frozen dataclasses to JSON and back, and single values set by name.
 
-Works on frozen dataclasses of str, bool, int, float, Literal, optional and tuple fields and of further such
-dataclasses; a field of type Any is taken as it is. Every value is checked against its annotation; an unknown
-name is refused with the nearest known one. Text is read as the type that the annotation asks for, so that
-`--set train.compile=false` is not a string.
+Works on fields of str, bool, int, float, Literal, optional and tuple types and on further such dataclasses; a
+field of type Any is taken as it is. Every value is checked against its annotation, ranges included (`Check`);
+an unknown name is refused with the nearest known one. Text is read as the type that the annotation asks for,
+so that `--set train.compile=false` is not a string.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
+import functools
+import inspect
 import json
+import textwrap
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
+from facecorpus.plugins import nearest
 from fautrain.errors import UserError
 
 Config = TypeVar("Config")
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint for a misspelt name: the nearest of `names`, or all of them."""
-    known = sorted(names)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+class Check(NamedTuple):
+    """What a value must be besides its type: `Annotated[int, Check(...)]`. None is not asked."""
+
+    holds: Callable[[Any], bool]
+    words: str
+    """What to give instead, as the end of a sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A dataclass whose values are checked when it is made, by the `Check` of each field's annotation."""
+
+    group = ""
+    """Its dotted name in a whole configuration, for messages."""
+
+    def __post_init__(self) -> None:
+        """Refuse what a check does not hold for.
+
+        Raises:
+            UserError: as the message says.
+        """
+        for name, check in _checks(type(self)):
+            value = getattr(self, name)
+            if value is not None and not check.holds(value):
+                shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+                raise UserError(f"{self.group}{'.' * bool(self.group)}{name}={shown}; give {check.words}")
+
+
+@functools.cache
+def _checks(cls: type[Checked]) -> list[tuple[str, Check]]:
+    """(field, check) of the class' annotations, those within an optional type included."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return [
+        (name, mark)
+        for name, hint in hints.items()
+        for part in (hint, *typing.get_args(hint))
+        for mark in getattr(part, "__metadata__", ())
+        if isinstance(mark, Check)
+    ]
+
+
+def described(config: Any, prefix: str = "") -> Iterable[tuple[str, str, str]]:
+    """(dotted name, value as for `--set`, docstring) of every value of a dataclass and of those in it."""
+    docs = _field_docs(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from described(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, _text(value), docs.get(field.name, "")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, typing.cast(tuple[Any, ...], value)))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _field_docs(cls: type[Any]) -> dict[str, str]:
+    """The text under each field, from the source of the class and of those it extends."""
+    docs: dict[str, str] = {}
+    for base in reversed([base for base in cls.__mro__ if dataclasses.is_dataclass(base)]):
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, text in zip(definition.body, definition.body[1:], strict=False):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
+                    docs[name] = " ".join(doc.split())
+                case _:
+                    pass
+    return docs
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from labelled_shards import write_labelled
 
 from fautrain.data import make_loader, open_corpus, shard_cache
 from fautrain.data.benchmark import benchmark
+from fautrain.data.dataset import ShardFiles
 from fautrain.data.decode import Augment, Decoder, UndecodableError
 from fautrain.data.index import ShardIndex, index_shard
 from fautrain.data.labels import read_labels
-from fautrain.data.origin import is_drawn
+from fautrain.data.provenance import is_drawn
 from fautrain.data.shards import Shard
-from fautrain.data.workers import ShardFiles
 from fautrain.errors import UserError
 
 torch.set_num_threads(1)

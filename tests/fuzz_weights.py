@@ -24,7 +24,7 @@ from fautrain.evaluation import Header, Predictions, read_fold, read_predictions
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
 from fautrain.models.weights import read_weights
-from fautrain.recipes import finetuning_recipe, recipe
+from fautrain.recipes import finetuning_recipe, pretraining_recipe
 from fautrain.report import write_report
 from fautrain.runlog import Line, read_log
 from fautrain.runlog.lines import cut_log, line_to_text
@@ -101,7 +101,7 @@ def _read_checkpoint(path: Path) -> None:
 
 
 def _log(folder: Path) -> Path:
-    (folder / "config.json").write_text(json.dumps(to_plain(recipe("tiny"))))
+    (folder / "config.json").write_text(json.dumps(to_plain(pretraining_recipe("tiny"))))
     lines = [
         Line(
             kind,

@@ -69,14 +69,14 @@ def test_a_leftover_of_a_killed_writer_goes(tmp_path: Path) -> None:
 def test_a_run_begins_over_nobody_elses_files(tmp_path: Path, name: str) -> None:
     made = put(tmp_path, "slurm-17.out", name)
     with pytest.raises(UserError, match=f"{name.split('/')[0]}.*choose another --out"):
-        settle(recipes.recipe("tiny"), tmp_path, None)
+        settle(recipes.pretraining_recipe("tiny"), tmp_path, None)
     assert_there(made)
 
 
 def test_a_run_begins_beside_other_files_and_again_in_its_own(tmp_path: Path) -> None:
     made = put(tmp_path, "slurm-17.out", ".config.json.part-1")
     for _ in range(2):
-        settle(recipes.recipe("tiny"), tmp_path, None)
+        settle(recipes.pretraining_recipe("tiny"), tmp_path, None)
     assert_there(made)
 
 
@@ -111,7 +111,7 @@ def test_tables_replace_only_tables(tmp_path: Path, name: str) -> None:
 
 
 def test_a_report_replaces_only_a_report(tmp_path: Path) -> None:
-    settle(recipes.recipe("tiny"), tmp_path / "run", None)
+    settle(recipes.pretraining_recipe("tiny"), tmp_path / "run", None)
     (tmp_path / "run/log.jsonl").write_text(
         '{"kind": "train", "step": 1, "epoch": 0.5, "time": 1.0, "values": {"loss": 0.75, "lr": 0.0001}}\n'
     )

@@ -46,7 +46,7 @@ def test_plain_data_goes_through_json_and_back() -> None:
     assert from_plain(json.loads(json.dumps(to_plain(config)))) == config
 
 
-def test_plain_data_of_fine_tuning_is_known_by_its_identity_group() -> None:
+def test_plain_data_of_fine_tuning_is_known_by_its_task() -> None:
     config = dataclasses.replace(
         TUNED,
         data=LabelledData(dataset="bp4d", aus=(12, 1), randaugment=None, rrc_scale=(0.5, 1.0)),
@@ -138,7 +138,7 @@ def test_settings_are_applied_together_and_the_last_one_wins() -> None:
         ("weight=3", "did you mean 'optim.weight_decay'?"),
         ("train.mask_ratio=0.5", "did you mean 'model.mask_ratio'?"),
         ("sed=3", "did you mean 'seed'?"),
-        ("model.zzz=3", "known: model.decoder_depth, model.decoder_heads"),
+        ("model.zzz=3", "known: model.adapter, model.decoder_depth, model.decoder_heads"),
         ("loss=l1", "it is a group of loss.kind, loss.norm_pix"),
         ("optim.lr", "NAME=VALUE"),
         ("optim.lr=fast", "optim.lr='fast'; give a number"),

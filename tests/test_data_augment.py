@@ -16,8 +16,7 @@ from PIL import Image
 from timm.data import auto_augment
 
 from fautrain.data import Loader, LoaderState, held_out_loader, make_loader
-from fautrain.data.augment import FILL, RandAugment, check_policy
-from fautrain.data.operations import OPERATIONS
+from fautrain.data.randaugment import FILL, OPERATIONS, RandAugment, check_policy
 from fautrain.errors import UserError
 
 POLICY = "rand-m9-mstd0.5-inc1"

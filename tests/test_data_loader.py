@@ -17,7 +17,8 @@ import pytest
 import torch
 from data_shards import PX, picture, shown, write_corpus
 
-from fautrain.data import Loader, LoaderState, batches, held_out_loader, make_loader
+from fautrain.data import Loader, LoaderState, held_out_loader, make_loader
+from fautrain.data import loader as dataloading
 from fautrain.errors import UserError
 
 SIZES = (9, 14, 11, 6, 13)
@@ -347,13 +348,13 @@ def test_memory_for_batches_is_bounded(tmp_path: Path, monkeypatch: pytest.Monke
     write_corpus(tmp_path / "out", SIZES)
     before = shown(loader(tmp_path / "out").epoch())
     slot = 2 * 12 * PX * PX * 3  # two workers, twelve images
-    monkeypatch.setattr(batches, "POOL_BYTES", 4 * slot)
+    monkeypatch.setattr(dataloading, "POOL_BYTES", 4 * slot)
     small = loader(tmp_path / "out", workers=2, prefetch=50)
     assert small.plan.largest == 12 and small._affordable_prefetch() == 2
     assert shown(small.epoch()) == before
     small.close()
-    monkeypatch.setattr(batches, "POOL_BYTES", 0)
-    monkeypatch.setattr(batches.os, "sysconf", lambda name: 100)
+    monkeypatch.setattr(dataloading, "POOL_BYTES", 0)
+    monkeypatch.setattr(os, "sysconf", lambda name: 100)
     with pytest.raises(UserError, match=r"2 loader processes .* lower data\.workers or raise"):
         next(loader(tmp_path / "out", workers=2).batches())
 

@@ -24,9 +24,10 @@ from fautrain.errors import UserError
 from fautrain.evaluation import prediction_files, read_fold, read_predictions, read_result
 from fautrain.runs.evaluate import evaluate, evaluate_across
 from fautrain.runs.final import load_final
-from fautrain.runs.finetuning import finetune, fold_folder, open_labels
+from fautrain.runs.finetuning import finetune, fold_folder
 from fautrain.runs.inference import Trained, beside, checkpoints, features, load_trained, probabilities
 from fautrain.runs.probing import probe_run, sample_frames
+from fautrain.tasks.au import open_labels
 from fautrain.tasks.kept import forget_weights, is_best, keep_weights, weights_path
 
 __all__ = ["one_cpu"]  # a fixture, used by name

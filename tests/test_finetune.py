@@ -22,10 +22,10 @@ from fautrain.data.labels import LabelledSet
 from fautrain.data.loader import make_loader
 from fautrain.evaluation import prediction_files, read_fold, read_predictions, read_result
 from fautrain.models.reversal import strength
-from fautrain.recipes import finetuning_recipe, recipe
-from fautrain.runs import pretrain
-from fautrain.runs.finetuning import finetune, fold_folder, open_labels
-from fautrain.tasks.au import ActionUnitTask
+from fautrain.recipes import finetuning_recipe, pretraining_recipe
+from fautrain.runs.finetuning import finetune, fold_folder
+from fautrain.runs.pretraining import pretrain
+from fautrain.tasks.au import ActionUnitTask, open_labels
 
 __all__ = ["one_cpu"]  # a fixture, used by name
 
@@ -177,10 +177,8 @@ def labels_of(config: FinetuneConfig) -> LabelledSet:
 
 
 def task_of(config: FinetuneConfig) -> tuple[ActionUnitTask, LabelledSet]:
-    labels = labels_of(config)
-    data = config.data
-    parts = split(labels, data.fold, validation=data.validation, seed=config.seed, every=data.every)
-    return ActionUnitTask(config, labels, parts), labels
+    fold = ActionUnitTask.open(config, 0, 1)
+    return ActionUnitTask(config, fold), fold.labels
 
 
 def batches_of(config: FinetuneConfig, labels: LabelledSet, epochs: int = 1) -> list[Batch]:
@@ -302,7 +300,7 @@ def test_it_starts_from_the_encoder_of_a_pretraining_run(
 ) -> None:
     settings = ("image_px=32", "patch_px=16", "decoder_width=32", "decoder_depth=1")
     before = override(
-        recipe("tiny"),
+        pretraining_recipe("tiny"),
         [
             *(f"model.{setting}" for setting in settings),
             f"data.shards={shards['disfa']}",

@@ -24,15 +24,16 @@ from fautrain import checkpoint, recipes, sharding
 from fautrain.config import FinetuneConfig, PretrainConfig, override
 from fautrain.data import Batch, Loader, LoaderState, open_corpus, shard_cache
 from fautrain.data.benchmark import benchmark
+from fautrain.data.dataset import start_worker
 from fautrain.data.folds import split
 from fautrain.data.labels import LabelledSet, read_labels
-from fautrain.data.workers import start_worker
 from fautrain.errors import Stopped, UserError
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import Size
 from fautrain.runlog import read_log
-from fautrain.runs.pretraining import pretrain, training_loader
-from fautrain.tasks.au import ActionUnitTask
+from fautrain.runs.pretraining import pretrain
+from fautrain.runs.training import train as train_to_the_end
+from fautrain.tasks.au import ActionUnitTask, Fold
 from fautrain.tasks.mae import PretrainTask
 from fautrain.tasks.mae_look import HeldOut
 from fautrain.threads import choose_threads
@@ -45,7 +46,7 @@ TIMES = {"images_per_s", "data_wait", "mfu"}
 
 
 def configured(shards: Path, *settings: str) -> PretrainConfig:
-    return override(recipes.recipe("tiny"), [*SETTINGS, f"data.shards={shards}", *settings])
+    return override(recipes.pretraining_recipe("tiny"), [*SETTINGS, f"data.shards={shards}", *settings])
 
 
 def logged(out: Path) -> list[tuple[str, int, dict[str, float]]]:
@@ -78,11 +79,15 @@ class Clock:
         return slow
 
 
+def pretrain_task(config: PretrainConfig) -> PretrainTask:
+    return PretrainTask(config, PretrainTask.open(config, 0, 1))
+
+
 class Poisoned(PretrainTask):
     """Its loss is not finite in the steps asked for."""
 
     def __init__(self, config: PretrainConfig, steps: Sequence[int]) -> None:
-        super().__init__(config)
+        super().__init__(config, PretrainTask.open(config, 0, 1))
         self.steps, self.step = steps, 0
 
     def forward(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -115,7 +120,7 @@ def test_what_is_logged_agrees_with_a_stopwatch(
 
     monkeypatch.setattr(trainer, "step", clock.slowed(train, 2.0))
     monkeypatch.setattr(trainer, "save", clock.slowed(trainer.save, 40.0))
-    loader = training_loader(config, 0, 1)
+    loader = task.loader(0, 1)
     per_epoch = loader.steps_per_epoch
     batches = loader.batches
 
@@ -126,9 +131,8 @@ def test_what_is_logged_agrees_with_a_stopwatch(
 
     monkeypatch.setattr(Loader, "batches", lambda _, state=None: waiting(state))
     look = clock.slowed(lambda *_: None, 500.0)
-    from fautrain.runs.training import train as whole_run
-
-    whole_run(trainer, loader, look, None, None)
+    train_to_the_end(trainer, loader, look, None)  # type: ignore[arg-type]
+    loader.close()
     lines = [line for line in read_log(tmp_path) if line.kind == "train"]
     assert [line.step for line in lines] == [*range(4, 37, 4)] and per_epoch == 6
     assert len(losses) == 36
@@ -151,7 +155,7 @@ def test_the_held_out_loss_is_a_mean_over_samples(shards: Path, tmp_path: Path) 
     found: list[dict[str, float]] = []
     for size in (8, 5, 100):
         config = configured(shards, f"data.batch_per_step={size}", "log.grid_every_epochs=none")
-        trainer = Trainer(config, tmp_path, PretrainTask(config), make_accelerator(config))
+        trainer = Trainer(config, tmp_path, pretrain_task(config), make_accelerator(config))
         from fautrain.data import held_out_loader
 
         loader = held_out_loader(str(shards), held_out=0.2, batch_per_step=size, image_px=32)
@@ -386,7 +390,7 @@ def gradients(trainer: Trainer, batches: list[Batch]) -> dict[str, torch.Tensor]
 def au_trainer(labels: LabelledSet, out: Path, *settings: str) -> Trainer:
     config = au_config("identity.strength=1", *settings)
     parts = split(labels, 1, validation=0.0, seed=0, every=1)
-    task = ActionUnitTask(config, labels, parts)
+    task = ActionUnitTask(config, Fold(labels, parts))
     torch.nn.init.normal_(task.network.head.weight, std=0.5, generator=torch.Generator().manual_seed(2))
     trainer = Trainer(config, out, task, make_accelerator(config))
     trainer.task.train()
@@ -485,7 +489,7 @@ def test_each_shape_has_one_static_graph_without_constants(
     """Two epochs, each with a smaller last batch; and more runs in one process than a function may have
     graphs."""
     config = configured(shards, "train.compile=true")
-    trainer = Trainer(config, tmp_path, PretrainTask(config), make_accelerator(config))
+    trainer = Trainer(config, tmp_path, pretrain_task(config), make_accelerator(config))
     trainer.task.train()
     for batch in pretraining_batches((4, 4, 3, 4, 3)):
         trainer.step([batch], 1e-3)

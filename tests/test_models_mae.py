@@ -14,8 +14,8 @@ from torch import Tensor
 from fautrain.errors import UserError
 from fautrain.losses.pixels import pixel_loss
 from fautrain.models.mae import MaskedAutoencoder, make_mae, patchify, unpatchify
-from fautrain.models.masking import mask_noise
 from fautrain.models.vit import Size
+from fautrain.noise import uniform_noise
 
 torch.set_num_threads(1)
 Array = NDArray[np.float64]
@@ -42,7 +42,7 @@ def small(mask_ratio: float = 0.75) -> MaskedAutoencoder:
 def images_and_noise(n: int = 3) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(n, 3, 16, 16, generator=generator, dtype=torch.float64)
-    return images, mask_noise(0, 0, torch.arange(n), 16)
+    return images, uniform_noise(0, 0, torch.arange(n), 16)
 
 
 def cut(image: Array, p: int) -> Array:

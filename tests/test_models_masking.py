@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fautrain.errors import UserError
-from fautrain.models.masking import kept_patches, mask_noise, random_mask
+from fautrain.models.masking import kept_patches, random_mask
+from fautrain.noise import uniform_noise
 
 torch.set_num_threads(1)
 CHI_SQUARE_195_999 = 262.4
@@ -62,8 +63,8 @@ def test_every_patch_is_kept_equally_often() -> None:
     """Chi-square of 4,000 masks, of all samples of one epoch and of one sample over all epochs."""
     draws, kept, patches = 4000, 49, 196
     noises = [
-        mask_noise(7, 3, torch.arange(draws), patches),
-        torch.cat([mask_noise(7, epoch, torch.tensor([5]), patches) for epoch in range(draws)]),
+        uniform_noise(7, 3, torch.arange(draws), patches),
+        torch.cat([uniform_noise(7, epoch, torch.tensor([5]), patches) for epoch in range(draws)]),
     ]
     for noise in noises:
         counts = (1 - random_mask(noise, kept).mask).sum(0).numpy()
@@ -77,7 +78,7 @@ def test_every_patch_is_kept_equally_often() -> None:
 
 def test_pairs_of_patches_are_kept_independently() -> None:
     """Two given patches are both kept with the chance that drawing without replacement gives."""
-    mask = random_mask(mask_noise(1, 0, torch.arange(20000), 16), 4).mask
+    mask = random_mask(uniform_noise(1, 0, torch.arange(20000), 16), 4).mask
     shown = 1 - mask
     both = (shown.T @ shown / len(shown))[~torch.eye(16, dtype=torch.bool)]
     chance = 4 / 16 * 3 / 15
@@ -100,20 +101,20 @@ def noise_in_whole_numbers(seed: int, epoch: int, sample: int, patches: int) -> 
 
 @pytest.mark.parametrize(("seed", "epoch", "sample"), [(0, 0, 0), (1, 2, 3), (2**40, 799, 2**62), (5, 0, -9)])
 def test_noise_is_the_stated_function(seed: int, epoch: int, sample: int) -> None:
-    noise = mask_noise(seed, epoch, torch.tensor([sample]), 50)[0]
+    noise = uniform_noise(seed, epoch, torch.tensor([sample]), 50)[0]
     assert noise.tolist() == noise_in_whole_numbers(seed, epoch, sample, 50)
 
 
 def test_noise_does_not_depend_on_the_batch() -> None:
     samples = torch.tensor([4, 8, 15, 16, 23, 42])
-    together = mask_noise(3, 1, samples, 196)
+    together = uniform_noise(3, 1, samples, 196)
     for i in range(len(samples)):
-        assert torch.equal(mask_noise(3, 1, samples[i : i + 1], 196)[0], together[i])
-    assert torch.equal(mask_noise(3, 1, samples.flip(0), 196), together.flip(0))
+        assert torch.equal(uniform_noise(3, 1, samples[i : i + 1], 196)[0], together[i])
+    assert torch.equal(uniform_noise(3, 1, samples.flip(0), 196), together.flip(0))
 
 
 def test_noise_differs_by_seed_epoch_and_sample() -> None:
-    rows = torch.cat([mask_noise(s, e, torch.arange(10), 64) for s in range(10) for e in range(10)])
+    rows = torch.cat([uniform_noise(s, e, torch.arange(10), 64) for s in range(10) for e in range(10)])
     assert len(rows.unique(dim=0)) == 1000
     flat = rows.flatten().double().numpy()
     assert flat.min() >= 0

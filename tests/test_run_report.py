@@ -17,7 +17,7 @@ import pytest
 
 from fautrain.config import override, to_plain
 from fautrain.errors import UserError
-from fautrain.recipes import recipe
+from fautrain.recipes import pretraining_recipe
 from fautrain.report import grids, write_report
 from fautrain.report.charts import Curve, chart, smoothed
 from fautrain.report.page import meaning
@@ -46,7 +46,7 @@ def make_run(folder: Path, steps: int = 40, held_out: float = 0.62, grid_steps: 
     """A run's folder after `steps` of 40 steps in 4 epochs."""
     folder.mkdir()
     settings = [f"model.image_px={SIDE}", "model.patch_px=8", "train.epochs=4", "optim.lr=1e-3"]
-    config = to_plain(override(recipe("tiny"), settings))
+    config = to_plain(override(pretraining_recipe("tiny"), settings))
     (folder / "config.json").write_text(json.dumps(config))
     lines = [train(step, 1.5 - step / 50) for step in range(1, steps + 1)]
     if held_out:
@@ -141,7 +141,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 def test_nothing_written_yet_is_said(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.json").write_text(json.dumps(to_plain(recipe("tiny"))))
+    (run / "config.json").write_text(json.dumps(to_plain(pretraining_recipe("tiny"))))
     said = words(write_report(run, None))
     assert "no log yet" in said
     assert "there are no curves to draw" in said
@@ -235,7 +235,7 @@ def test_changed_settings_are_marked_with_the_recipes_value(tmp_path: Path) -> N
     text = write_report(make_run(tmp_path / "run"), None).read_text("utf-8")
     rows = re.findall(r'<tr class="changed"><th>(.*?)</th>', text)
     assert set(rows) == {"lr", "image_px", "patch_px", "epochs"}
-    named = recipe("tiny").model.image_px
+    named = pretraining_recipe("tiny").model.image_px
     assert f"image_px {SIDE} recipe: {named}" in words_of(text)
 
 

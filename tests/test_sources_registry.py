@@ -10,7 +10,7 @@ import pytest
 
 from facecorpus.errors import UserError
 from facecorpus.record import Record
-from facecorpus.sources.base import Source, adapters, describe, facts, make_source, parse_spec, source_class
+from facecorpus.sources.base import SOURCES, Facts, Source, describe, facts, make_source, parse_spec
 
 KNOWN = {
     "affectnet", "archive", "bp4d", "bp4d_plus", "casia_webface", "celeba", "disfa", "edface_celeb_1m",
@@ -20,14 +20,13 @@ KNOWN = {
 
 def test_adapters() -> None:
     known = {"archive", "bp4d", "bp4d_plus", "casia_webface", "celeba", "disfa", "folder", "vggface2"}
-    assert known <= set(adapters())
-    assert adapters() == sorted(adapters())
+    assert known <= set(SOURCES)
 
 
-@pytest.mark.parametrize("adapter", adapters())
+@pytest.mark.parametrize("adapter", list(SOURCES))
 def test_every_adapter(adapter: str) -> None:
     """The class is called by its module, is described, and travels to a worker."""
-    found = source_class(adapter)
+    found = SOURCES.get(adapter)
     assert issubclass(found, Source)
     assert found.adapter == adapter
     assert found.__module__ == f"facecorpus.sources.{adapter}"
@@ -51,12 +50,11 @@ def test_facts() -> None:
 
 def test_describe_tells_what_an_adapter_reads() -> None:
     marked = {line.split()[1] for line in describe().splitlines() if line.startswith("* ")}
-    assert marked == set(adapters())
-    assert "no adapter; ffhq=folder:PATH or ffhq=archive:PATH" in describe("ffhq")
+    assert marked == set(SOURCES)
     assert "--sources celeba" in describe("celeba")
     assert "bp4d_plus/picture_0=frame_1:PATH if pictures count from 0" in describe("bp4d_plus")
-    assert "settings" not in describe("celeba")
-    with pytest.raises(UserError, match="no data set 'celebb' is known; there is celeba"):
+    assert "settings" not in describe("disfa")
+    with pytest.raises(UserError, match="no data set 'celebb' is known; did you mean 'celeba'"):
         describe("celebb")
 
 
@@ -85,12 +83,11 @@ def test_specs(spec: str, adapter: str, name: str, location: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("celebs", r"no adapter 'celebs'; did you mean celeba\?"),
+        ("celebs", r"no adapter 'celebs' \(folder and archive read any images\); did you mean 'celeba'\?"),
         (
             "xyzzy",
-            "no adapter 'xyzzy'; there are archive, bp4d, bp4d_plus, casia_webface, celeba, disfa, folder",
+            r"no adapter 'xyzzy' .*; known: archive, bp4d, .*, vggface2 \(a module named by FACE_PLUGINS may",
         ),
-        ("ffhq", r"Flickr-Faces-HQ is known but has no adapter; .*\(folder and archive read any images\)"),
         ("My-Set=folder", r"source name 'My-Set' in 'My-Set=folder' may hold only a-z, 0-9 and _"),
         ("=folder", "source name '' in '=folder' may hold only"),
         ("a=b=folder", r"has not the form \[NAME=\]ADAPTER\[:PATH\]"),
@@ -107,6 +104,14 @@ def test_bad_specs(spec: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"")
     with pytest.raises(UserError, match=words.replace("ROOT", str(tmp_path))):
         parse_spec(spec, str(tmp_path))
+
+
+def test_a_data_set_that_is_only_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Facts(name="sketches", title="Sketches", layout="any", terms="none", availability="nowhere")
+    monkeypatch.setitem(facts(), "sketches", known)
+    assert "no adapter; sketches=folder:PATH or sketches=archive:PATH" in describe("sketches")
+    with pytest.raises(UserError, match="Sketches is known but has no adapter; folder and archive read any"):
+        parse_spec("sketches", "/no/such")
 
 
 def test_missing_root() -> None:

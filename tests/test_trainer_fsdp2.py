@@ -131,10 +131,10 @@ class Poisoned(PretrainTask):
         return found | {"loss": found["loss"] * float("nan")} if self.poison else found
 
 
-config = override(recipes.recipe("tiny"), sys.argv[1:])
+config = override(recipes.pretraining_recipe("tiny"), sys.argv[1:])
 accelerator = make_accelerator(config)
 rank = accelerator.process_index
-task = Poisoned(config)
+task = Poisoned(config, None)  # no samples: the batches are made here
 count = sum(p.numel() for p in task.parameters())
 trainer = Trainer(config, Path(), task, accelerator)
 

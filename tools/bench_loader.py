@@ -45,7 +45,7 @@ from torchvision import transforms
 
 from facecorpus.shards import ShardWriter, sample_key
 from fautrain.data import make_loader, open_corpus, shard_cache
-from fautrain.data.workers import ShardFiles
+from fautrain.data.dataset import ShardFiles
 
 PX, BATCH, PREFETCH = 224, 64, 2
 AUGMENTS = ("resize-flip", "rrc-flip")

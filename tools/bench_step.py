@@ -28,7 +28,7 @@ from fautrain.config import override
 from fautrain.data import Batch, LoaderState
 from fautrain.models.flops import mae_training_flops
 from fautrain.optim import make_adamw, parameter_groups
-from fautrain.recipes import recipe
+from fautrain.recipes import pretraining_recipe
 from fautrain.tasks.mae import PretrainTask
 
 PRODUCTS = ("mm", "addmm", "bmm", "attention", "convolution")
@@ -66,7 +66,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    task = PretrainTask(override(recipe("fmae-vit-base"), [f"data.batch_per_step={options.batch}"])).train()
+    task = PretrainTask(
+        override(pretraining_recipe("fmae-vit-base"), [f"data.batch_per_step={options.batch}"]),
+        None,  # no samples: the batch is made here
+    ).train()
     optimizer = make_adamw(task.network, 1e-4, 0.05, decay_tokens=True)
     pixels = torch.randint(0, 256, (options.batch, 3, 224, 224), dtype=torch.uint8)
     places = torch.arange(options.batch)

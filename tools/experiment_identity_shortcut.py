@@ -300,9 +300,9 @@ def _table_losses(outcomes: list[Outcome]) -> str:
 def _figures(outcomes: list[Outcome], runs: Path, out: Path, shards: str) -> None:
     from fautrain.data.benchmark import benchmark
     from fautrain.probe import draw_tsne_runs, embed
-    from fautrain.runs.finetuning import open_labels
     from fautrain.runs.inference import checkpoints, features, load_trained
     from fautrain.runs.probing import sample_frames
+    from fautrain.tasks.au import open_labels
 
     shown = [outcome for outcome in outcomes if _in_curves(outcome.point)]
     accuracy: list[Series] = []

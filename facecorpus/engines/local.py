@@ -18,7 +18,7 @@ from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from facecorpus import units
+from facecorpus import plugins, units
 from facecorpus.errors import UserError
 
 Context = TypeVar("Context")
@@ -167,6 +167,7 @@ def _work(connection: Connection, function: Callable[..., Any], context: Any) ->
     import cv2  # in the worker only, so that importing the engine is cheap
 
     cv2.setNumThreads(1)
+    plugins.load()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     parent = multiprocessing.parent_process()

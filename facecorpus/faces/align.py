@@ -6,7 +6,6 @@ detector's box with a margin, `none` squashes the whole image. `warp` does the c
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from facecorpus.faces.eyes import upright_square
 from facecorpus.faces.face import Face, Image
 from facecorpus.faces.pose import interocular_px, pose_degrees
 from facecorpus.faces.warp import Matrix, glimpse, matrix_for_scale, warp
+from facecorpus.plugins import nearest
 
 __all__ = [
     "TEMPLATES",
@@ -183,8 +183,7 @@ def _complex(points: ArrayLike) -> list[complex]:
 
 def _template(name: str) -> NDArray[np.float64]:
     if name not in TEMPLATES:
-        near = difflib.get_close_matches(name, TEMPLATES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(TEMPLATES)}"
+        hint = nearest(name, TEMPLATES)
         raise UserError(f"recipe value template is {name!r}, and there is no such template; {hint}")
     return TEMPLATES[name]
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 from facecorpus import storage
 from facecorpus.errors import UserError
-from facecorpus.sources.base import Part
+from facecorpus.sources.base import Part, adapter
 from facecorpus.sources.plain import Plain
 
 
+@adapter("archive")
 class Archive(Plain):
     """Every file in one archive. Who is shown is known only where the archive stores a label (RecordIO)."""
-
-    adapter = "archive"
 
     def parts(self) -> Sequence[Part]:
         """The archive itself."""

@@ -1,12 +1,11 @@
 """All that the rest of the package, and an adapter, needs of `sources`.
 
-An adapter is a module of this package with one subclass of `Source`, whose `adapter` is the module's name. It
-says where the containers and annotation files lie below the source's location, and fills in what the data set
+An adapter is a module of this package, or one that FACE_PLUGINS names, with a subclass of `Source`. It says
+where the containers and annotation files lie below the source's location, and fills in what the data set
 knows of an input:
 
+    @adapter("mugshots")
     class Mugshots(Source):
-        adapter = "mugshots"
-
         def parts(self):
             return [Part("mugshots.zip")]
 
@@ -16,7 +15,7 @@ knows of an input:
 A data set of annotated videos is a subclass of `labelled.Labelled` instead, and sorts its files by name.
 
 What `facecorpus sources` says of it, and the layout that error messages name, is a section of
-`manifests/sources.toml`.
+`manifests/sources.toml`; one that FACE_PLUGINS brings gives `adapter` the same fields.
 """
 
 from __future__ import annotations
@@ -24,10 +23,20 @@ from __future__ import annotations
 from facecorpus.sources.archives import InputError, Member, is_archive_name
 from facecorpus.sources.facts import Facts, facts
 from facecorpus.sources.recordings import listed
-from facecorpus.sources.registry import adapters, describe, make_source, parse_spec, source_class
-from facecorpus.sources.source import Part, Reader, RepeatedIdsError, Source, lies_there, stamp_of
+from facecorpus.sources.registry import describe, make_source, parse_spec
+from facecorpus.sources.source import (
+    SOURCES,
+    Part,
+    Reader,
+    RepeatedIdsError,
+    Source,
+    adapter,
+    lies_there,
+    stamp_of,
+)
 
 __all__ = [
+    "SOURCES",
     "Facts",
     "InputError",
     "Member",
@@ -35,7 +44,7 @@ __all__ = [
     "Reader",
     "RepeatedIdsError",
     "Source",
-    "adapters",
+    "adapter",
     "describe",
     "facts",
     "is_archive_name",
@@ -43,6 +52,5 @@ __all__ = [
     "listed",
     "make_source",
     "parse_spec",
-    "source_class",
     "stamp_of",
 ]

@@ -19,6 +19,7 @@ from facecorpus.sources.archives import VIDEO, Member
 from facecorpus.sources.codings import INTENSITY, OCCURRENCE, UNKNOWN, Levels, read_levels, read_table
 from facecorpus.sources.labelled import Labelled
 from facecorpus.sources.recordings import PICTURE, Recording
+from facecorpus.sources.source import adapter
 
 AUS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 """Action units of the detection benchmarks."""
@@ -37,10 +38,10 @@ _TABLE = re.compile(rf"{_PERSON}_{_TASK}\.csv", _FLAGS)
 _ONE_UNIT = re.compile(rf"{_PERSON}_{_TASK}_au(\d{{1,3}})\.csv", _FLAGS)
 
 
+@adapter("bp4d")
 class BP4D(Labelled):
     """Pictures, zips of them, or videos; `AU_OCC`, and `AU_INT` where it is there."""
 
-    adapter = "bp4d"
     settings: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "picture_0": {
             "frame_1": "pictures count from 0 and labels from 1",

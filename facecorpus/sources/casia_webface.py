@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.record import Record
-from facecorpus.sources.base import Member, Part, Source
+from facecorpus.sources.base import Member, Part, Source, adapter
 from facecorpus.sources.layouts import record_part, whole
 
 _COPIES = {
@@ -21,10 +21,9 @@ _COPIES = {
 }
 
 
+@adapter("casia_webface")
 class CasiaWebFace(Source):
     """One folder `0000045/001.jpg`, ..., one archive, or `train.rec`."""
-
-    adapter = "casia_webface"
 
     def parts(self) -> Sequence[Part]:
         """The RecordIO file, else an archive that lies alone, else the folder."""

@@ -16,7 +16,7 @@ from facecorpus import storage
 from facecorpus.record import Record
 from facecorpus.sources.annotations import Annotations, read_listing
 from facecorpus.sources.archives import Container
-from facecorpus.sources.base import Member, Part, Source
+from facecorpus.sources.base import Member, Part, Source, adapter
 from facecorpus.sources.layouts import chosen, part_named
 
 _SETS = {"aligned": "img_align_celeba", "png": "img_align_celeba_png", "wild": "img_celeba"}
@@ -33,10 +33,10 @@ _WILD = {
 }
 
 
+@adapter("celeba")
 class CelebA(Source):
     """`Img/img_align_celeba.zip`, PNGs or photographs in parts of 7z, or folders of them; and text files."""
 
-    adapter = "celeba"
     settings: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "pictures": {
             "aligned": "the aligned JPEGs are to be read (img_align_celeba)",

@@ -14,6 +14,7 @@ from facecorpus.sources.archives import VIDEO
 from facecorpus.sources.codings import INTENSITY, Levels, read_levels
 from facecorpus.sources.labelled import Labelled
 from facecorpus.sources.recordings import Recording, claims_picture
+from facecorpus.sources.source import adapter
 
 AUS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 _VIDEO = re.compile(rf"(left|right)video(sn\d{{3}})_comp{VIDEO}", re.IGNORECASE | re.ASCII)
@@ -21,10 +22,9 @@ _PLUS = re.compile(r"Tr(?:ai|ia)lNo", re.IGNORECASE | re.ASCII)
 _LABELS = re.compile(r"(sn\d{3})_au(\d{1,3})\.txt", re.IGNORECASE | re.ASCII)
 
 
+@adapter("disfa")
 class DISFA(Labelled):
     """Videos of either camera, or of both, and the folder of labels."""
-
-    adapter = "disfa"
 
     def sort(self, path: str, size: int) -> bool:
         """By name: `RightVideoSN001_comp.avi`, `SN001_au1.txt`."""

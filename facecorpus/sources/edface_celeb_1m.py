@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from facecorpus import storage
 from facecorpus.record import Record
 from facecorpus.sources.archives import Container
-from facecorpus.sources.base import Member, Part, Source, is_archive_name, listed
+from facecorpus.sources.base import Member, Part, Source, adapter, is_archive_name, listed
 from facecorpus.sources.layouts import nested_folders
 
 _FLAGS = re.IGNORECASE
@@ -24,10 +24,9 @@ _SPLIT = re.compile(r"(?:^|[/_.-])(train|test|val)(?=$|[/_.-])", _FLAGS)
 _ENDING = re.compile(r"\.(?:tar\.gz|tgz|tar|zip|7z|7z\.001)$", _FLAGS)
 
 
+@adapter("edface_celeb_1m")
 class EDFaceCeleb1M(Source):
     """Every folder HR at any of three depths, or archives of them; or such a folder itself."""
-
-    adapter = "edface_celeb_1m"
 
     def parts(self) -> Sequence[Part]:
         """The folders of high resolution, and archives whose names are not those of low resolution."""

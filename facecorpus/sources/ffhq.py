@@ -17,7 +17,7 @@ from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.record import Record
 from facecorpus.sources.archives import Container
-from facecorpus.sources.base import Member, Part, Source
+from facecorpus.sources.base import Member, Part, Source, adapter
 from facecorpus.sources.layouts import chosen, part_named, whole
 from facecorpus.sources.sidecars import entries
 
@@ -29,10 +29,10 @@ _EYES_NOSE_MOUTH = ((36, 42), (42, 48), (30, 31), (48, 49), (54, 55))
 """Ranges of the 68 points whose means are the five."""
 
 
+@adapter("ffhq")
 class FFHQ(Source):
     """The folders of 1,000, zips of them, or any folder or archive of pictures called by their numbers."""
 
-    adapter = "ffhq"
     settings: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "pictures": {
             "1024": "the aligned pictures are to be read (images1024x1024)",

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from facecorpus import storage
 from facecorpus.sources.plain import Plain
+from facecorpus.sources.source import adapter
 
 
+@adapter("folder")
 class Folder(Plain):
     """Every file below a folder. Who is shown is not known."""
-
-    adapter = "folder"
 
     def unopened(self, archives: Sequence[str]) -> tuple[str, str]:
         """With the specs to type."""

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from facecorpus import storage
 from facecorpus.record import Record
 from facecorpus.sources.archives import Container
-from facecorpus.sources.base import Member, Part, Source, is_archive_name
+from facecorpus.sources.base import Member, Part, Source, adapter, is_archive_name
 from facecorpus.sources.layouts import chosen, record_part
 from facecorpus.sources.sidecars import Numbers, Sidecars
 
@@ -31,10 +31,10 @@ _PHOTO = re.compile(r"(\d{6,})_\d+")
 _PICTURE = re.compile(r"\.(?:jpe?g|png)$", re.IGNORECASE)
 
 
+@adapter("megaface")
 class MegaFace(Source):
     """`MegaFace_dataset.tar.gz`, `identities_tight_cropped.tar.gz`, the loose parts; or what they hold."""
 
-    adapter = "megaface"
     settings: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "crops": {
             "loose": "of MF2 the loose crops are to be read",

@@ -2,54 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
-import importlib
-import pkgutil
 import re
 
-from facecorpus import sources, storage
+from facecorpus import storage
 from facecorpus.errors import UserError
+from facecorpus.plugins import nearest
 from facecorpus.sources.facts import Facts, facts
-from facecorpus.sources.source import Source, lies_there
+from facecorpus.sources.source import SOURCES, Source, lies_there
 
-_NOT_ADAPTERS = frozenset(
-    (
-        *("annotations", "archives", "base", "codings", "facts", "labelled", "layouts", "plain"),
-        *("recordings", "registry", "several", "sidecars", "source", "texts"),
-    )
-)
 _SPEC = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<adapter>[^=:/]*)(?:/(?P<setting>\w+=\w+))?(?::(?P<path>.+))?")
 _NAME = re.compile(r"[a-z0-9_]+")
-
-
-@functools.cache
-def adapters() -> list[str]:
-    """Names of all adapters, sorted: the modules of this package that are not machinery."""
-    return sorted(m.name for m in pkgutil.iter_modules(sources.__path__) if m.name not in _NOT_ADAPTERS)
-
-
-def source_class(adapter: str) -> type[Source]:
-    """The class behind an adapter's name.
-
-    Raises:
-        UserError: there is no such adapter; the nearest names are given.
-    """
-    if adapter not in adapters():
-        near = difflib.get_close_matches(adapter, adapters(), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(adapters())}"
-        known = (
-            f"{facts()[adapter].title} is known but has no adapter"
-            if adapter in facts()
-            else f"no adapter {adapter!r}"
-        )
-        raise UserError(f"{known}; {hint} (folder and archive read any images)")
-    module = importlib.import_module(f"{sources.__name__}.{adapter}")
-    return next(
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Source) and c.__module__ == module.__name__
-    )
 
 
 def make_source(
@@ -60,7 +22,10 @@ def make_source(
     Raises:
         UserError: there is no such adapter, or it has no such setting.
     """
-    source = source_class(adapter)(name, location, cache)
+    if adapter in facts() and adapter not in SOURCES:
+        title = facts()[adapter].title
+        raise UserError(f"{title} is known but has no adapter; folder and archive read any images")
+    source = SOURCES.get(adapter)(name, location, cache)
     source.configure(setting)
     return source
 
@@ -122,31 +87,30 @@ def describe(name: str | None = None) -> str:
             [*lines, "", "'facecorpus sources NAME' shows one in full; * is read by an adapter."]
         )
     if name not in facts():
-        near = difflib.get_close_matches(name, list(facts()), n=3) or list(facts())
-        raise UserError(f"no data set {name!r} is known; there is {', '.join(near)}")
+        raise UserError(f"no data set {name!r} is known; {nearest(name, facts())}")
     return _page(facts()[name])
 
 
 def _line(known: Facts) -> str:
-    mark = "*" if known.name in adapters() else " "
+    mark = "*" if known.name in SOURCES else " "
     images = f"{known.images:,} images" if known.images else ""
     identities = f"{known.identities:,} identities" if known.identities else ""
     return f"{mark} {known.name:16s} {known.title:34s} {images:>18s} {identities:>18s}".rstrip()
 
 
 def _settings(name: str) -> str | None:
-    if name not in adapters():
+    if name not in SOURCES:
         return None
     lines = [
         f"{name}/{setting}={value}:PATH if {meaning}"
-        for setting, values in source_class(name).settings.items()
+        for setting, values in SOURCES.get(name).settings.items()
         for value, meaning in values.items()
     ]
     return ("\n" + " " * 14).join(lines) or None
 
 
 def _page(known: Facts) -> str:
-    if known.name in adapters():
+    if known.name in SOURCES:
         use = f"--sources {known.name}  (below --root), or --sources NAME={known.name}:PATH"
     else:
         use = f"no adapter; {known.name}=folder:PATH or {known.name}=archive:PATH takes its images alone"

@@ -7,14 +7,15 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from facecorpus import storage
 from facecorpus.errors import UserError
+from facecorpus.plugins import Registry
 from facecorpus.record import Record
 from facecorpus.sources.archives import (
     BAD_NAME,
@@ -27,7 +28,7 @@ from facecorpus.sources.archives import (
     open_container,
     printable,
 )
-from facecorpus.sources.facts import facts
+from facecorpus.sources.facts import Facts, facts
 
 MOST_OPEN = 32
 """Containers that a reader keeps open; a crawl has thousands, and a process may open a thousand files."""
@@ -49,7 +50,7 @@ class Source(ABC):
     """A data set at a place. Holds no open file, so it can be pickled and sent to a worker."""
 
     adapter: ClassVar[str]
-    """Name of the module that defines the class."""
+    """The name that `adapter` gave the class."""
     recipe: ClassVar[str] = "face9m"
     """Name of the corpus recipe that suits the data set."""
     settings: ClassVar[Mapping[str, Mapping[str, str]]] = {}
@@ -222,6 +223,35 @@ class Source(ABC):
             offset=member.offset,
             bytes=member.bytes,
         )
+
+
+SOURCES: Registry[type[Source]] = Registry(
+    "no adapter {!r} (folder and archive read any images)", "facecorpus.sources"
+)
+"""The adapters by name."""
+
+_Adapter = TypeVar("_Adapter", bound=type[Source])
+
+
+def adapter(name: str, **known: Any) -> Callable[[_Adapter], _Adapter]:
+    """Class decorator: a `Source` becomes the adapter `name`.
+
+    Args:
+        name: what `--sources` calls it, and its section of `manifests/sources.toml`.
+        known: the fields of that section (`facts.Facts`), for an adapter that comes without one.
+
+    Raises:
+        UserError: the name is taken.
+    """
+
+    def register(source: _Adapter) -> _Adapter:
+        SOURCES.register(name)(source)
+        source.adapter = name
+        if known:
+            facts()[name] = Facts(name=name, **known)
+        return source
+
+    return register
 
 
 class RepeatedIdsError(Exception):

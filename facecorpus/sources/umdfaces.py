@@ -14,7 +14,7 @@ from facecorpus import storage
 from facecorpus.record import Record
 from facecorpus.sources.annotations import Annotations, read_columns
 from facecorpus.sources.archives import Container
-from facecorpus.sources.base import Member, Part, Source
+from facecorpus.sources.base import Member, Part, Source, adapter
 from facecorpus.sources.layouts import part_named, record_part
 from facecorpus.sources.several import GivenFace, a_record_each
 from facecorpus.sources.sidecars import member_bytes
@@ -31,10 +31,9 @@ _COLUMNS = (
 )
 
 
+@adapter("umdfaces")
 class UMDFaces(Source):
     """`umdfaces_batch1.tar.gz`, ..., or the folders they unpack to; or InsightFace's `train.rec`."""
-
-    adapter = "umdfaces"
 
     def parts(self) -> Sequence[Part]:
         """The batches that are there, else the RecordIO."""

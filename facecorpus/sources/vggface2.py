@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from facecorpus import storage
 from facecorpus.record import Record
 from facecorpus.sources.annotations import Annotations, read_numbers
-from facecorpus.sources.base import Member, Part, Source, is_archive_name, listed
+from facecorpus.sources.base import Member, Part, Source, adapter, is_archive_name, listed
 from facecorpus.sources.layouts import record_part
 
 _FACE = re.compile(r"(?:.*/)?(?P<key>(?P<person>n\d+)/(?P<photo>\d+)_\d+)\.\w+")
@@ -27,10 +27,9 @@ _ANNOTATED = {"train": "train", "test": "test", "val": "test"}
 _BESIDE = frozenset(("bb_landmark", "bb_landmark.tar.gz", "meta", "data"))
 
 
+@adapter("vggface2")
 class VGGFace2(Source):
     """`vggface2_train.tar.gz` and `vggface2_test.tar.gz`, or folders `train`, `test`, `val`; one suffices."""
-
-    adapter = "vggface2"
 
     def parts(self) -> Sequence[Part]:
         """The training set, then the others, as far as they are there."""

@@ -7,12 +7,10 @@ file with its size and SHA-256.
 
 from __future__ import annotations
 
+from fautrain.checkpoint.environment import restore_rng, rng_state
 from fautrain.checkpoint.manifest import step_name, verify
-from fautrain.checkpoint.overview import inspect
-from fautrain.checkpoint.rng import restore_rng, rng_state
-from fautrain.checkpoint.saving import save
-from fautrain.checkpoint.shelf import FOLDER, latest, pin, pins, set_aside_after, step_of, steps
-from fautrain.checkpoint.state import State, extra_of, load, refuse_other_samples
+from fautrain.checkpoint.state import State, extra_of, inspect, load, refuse_other_samples
+from fautrain.checkpoint.store import FOLDER, latest, pin, pins, save, set_aside_after, step_of, steps
 
 __all__ = [
     "FOLDER",

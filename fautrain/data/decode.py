@@ -21,8 +21,8 @@ import simplejpeg
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from fautrain.data.augment import Pixels, RandAugment, check_policy
 from fautrain.data.order import AUGMENT, generator
+from fautrain.data.randaugment import Pixels, RandAugment, check_policy
 
 TRIES = 10
 """Crops drawn before the central one is taken, as torchvision's RandomResizedCrop does."""
@@ -47,7 +47,7 @@ class Augment:
     rrc_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Range of width / height of the crop, uniform in its logarithm."""
     randaugment: str | None = None
-    """RandAugment thereafter, in timm's notation, or None; see `augment.RandAugment`."""
+    """RandAugment thereafter, in timm's notation, or None; see `randaugment.RandAugment`."""
 
     def __post_init__(self) -> None:
         if self.randaugment is not None:

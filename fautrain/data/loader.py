@@ -7,21 +7,290 @@ workers, prefetching and interruptions change nothing, so the state is (epoch, s
 
 from __future__ import annotations
 
-from dataclasses import replace
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import warnings
+import weakref
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
-from fautrain.data.batches import Loader
+from fautrain.data.bad_samples import BadSample, BadSamples
+from fautrain.data.dataset import STOPPING, BatchDataset, Failed, Plan, Pool, Request, Sent, start_worker
 from fautrain.data.decode import Augment
 from fautrain.data.fetch import ShardCache
 from fautrain.data.index import Corpus, held_out_mask, open_corpus
-from fautrain.data.order import WINDOW_SHARDS, Ints
+from fautrain.data.order import WINDOW_SHARDS, Ints, LoaderState, next_state
 from fautrain.data.shards import default_cache
-from fautrain.data.workers import Plan
 from fautrain.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """This rank's part of one step, or with accumulation one micro-batch of it."""
+
+    images: torch.Tensor
+    """uint8 (n, 3, image_px, image_px), RGB, channels-last strides; pinned where there is a CUDA device."""
+    positions: torch.Tensor
+    """int64 (n,): places in the epoch's order. (seed, epoch, position) names its random numbers."""
+    samples: torch.Tensor
+    """int64 (n,): rows of the corpus. Where a place was filled, the row of the sample that fills it."""
+    epoch: int
+    step: int
+    micro: int
+    weight: float
+    """own samples x (world x accumulate) / samples of the step. Multiply the mean loss by it: the mean over
+    ranks and micro-batches is then the mean over the step's samples. 1 in all but an uneven last step; 0 for
+    a stand-in where the rest of the epoch is smaller than the number of ranks."""
+    bad: tuple[BadSample, ...]
+    """Samples of this part that could not be used; their places are filled."""
+    after: LoaderState
+    """The state once this step is done."""
+
+
+POOL_BYTES = 8 << 30
+"""Memory of one loader for decoded batches: workers x (prefetch + 2) x images of a micro-batch x image_px^2 x
+3 bytes. Where it would be more, fewer batches are prepared ahead. 4 workers with 4 batches of 512 images of
+224 px ahead take 1.7 GiB, 16 take 7 GiB."""
+log = logging.getLogger("fautrain.data")
+
+_open: weakref.WeakSet[Loader] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # Before multiprocessing, which would end the workers by a SIGTERM that they are slow to obey.
+    for loader in list(_open):
+        loader.close()
+
+
+@contextlib.contextmanager
+def worker_deaths() -> Generator[None]:
+    """Turn what DataLoader raises when one of its processes died into one sentence; a signal handler of its
+    own raises it too, wherever the loop happens to be.
+
+    Raises:
+        UserError: one has.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            f"a loader process died ({error}); if memory ran out, lower data.workers or data.prefetch"
+        ) from error
+
+
+@final
+class Loader:
+    """Batches of one rank. Made by `make_loader`, `held_out_loader` and `ordered_loader`."""
+
+    def __init__(
+        self, plan: Plan, cache: ShardCache, max_bad: float, workers: int, prefetch: int, pin: bool
+    ) -> None:
+        self.plan, self.cache = plan, cache
+        self.workers, self.prefetch, self.pin = workers, prefetch, pin
+        self.bad = BadSamples(max_bad)
+        """Accounting of unusable samples; `bad.total` and `bad.this_epoch` may be logged."""
+        self._source: Generator[Sent | Failed] | None = None
+        self._next = LoaderState()
+        self._within_step = False
+        _open.add(self)
+        self._begun: int | None = None
+        """Epoch that the accounting of bad samples has begun."""
+
+    @property
+    def corpus(self) -> Corpus:
+        """The shards and their samples."""
+        return self.plan.corpus
+
+    @property
+    def samples(self) -> int:
+        """Samples in an epoch, over all ranks."""
+        return self.plan.samples
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """ceil(samples / batch_per_step), for any number of ranks."""
+        return self.plan.steps
+
+    def keys(self, samples: torch.Tensor) -> list[str]:
+        """Keys of the samples of a batch."""
+        return [self.corpus.key(int(s)) for s in samples]
+
+    def batches(self, state: LoaderState | None = None) -> Iterator[Batch]:
+        """Batches from the first of step `state`, through all epochs to come, without end.
+
+        Going on where the last iteration ended (also with `state` None) keeps the workers and what they have
+        prepared; any other place starts them anew.
+
+        Raises:
+            UserError: too many bad samples, a lost shard, or a state beyond the epoch's end.
+        """
+        state = state or self._next
+        if state.epoch < 0 or not 0 <= state.step < self.plan.steps:
+            raise UserError(
+                f"the state {state} is not within an epoch of {self.plan.steps} steps: data.shards, "
+                "data.held_out and data.batch_per_step must be those of the interrupted run"
+            )
+        if self._source is None or self._within_step or self._next != state:
+            self.close()
+            self._source, self._next = self._start(state), state
+        return self._run(self._source, state)
+
+    def epoch(self, state: LoaderState | None = None) -> Iterator[Batch]:
+        """Batches from `state` to the end of its epoch. See `batches`."""
+        for batch in self.batches(state):
+            yield batch
+            if batch.after.epoch > batch.epoch and batch.micro == self.plan.accumulate - 1:
+                return
+
+    def again(self) -> Iterator[Batch]:
+        """A pass over all samples of an ordered loader, as its first epoch; the workers of the pass before go
+        on where that came to its end."""
+        if self.plan.shuffle:
+            raise ValueError("every epoch of a shuffled loader is another")
+        follows = not self._next.step and not self._within_step
+        for batch in self.epoch(LoaderState(self._next.epoch if follows else self._next.epoch + 1)):
+            yield replace(batch, epoch=0)
+
+    def _run(self, source: Iterator[Sent | Failed], state: LoaderState) -> Iterator[Batch]:
+        last = self.plan.accumulate - 1
+        while True:
+            after = next_state(state, self.plan.steps)
+            for micro in range(last + 1):
+                try:
+                    if self._begun != state.epoch:
+                        self._begin_epoch(state)
+                    batch = self._receive(source, after)
+                except UserError:
+                    self.close()
+                    raise
+                assert (batch.epoch, batch.step, batch.micro) == (state.epoch, state.step, micro)
+                self._within_step = micro < last
+                self._next = state if self._within_step else after
+                yield batch
+            state = after
+
+    def _receive(self, source: Iterator[Sent | Failed], after: LoaderState) -> Batch:
+        with worker_deaths():
+            sent = next(source)
+        if isinstance(sent, Failed):
+            raise UserError(sent.message)
+        self.bad.add(sent.bad)
+        images = sent.take()
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(images)
+        return Batch(
+            images.permute(0, 3, 1, 2),
+            torch.from_numpy(sent.positions),
+            torch.from_numpy(sent.samples),
+            *sent.request,
+            sent.weight,
+            sent.bad,
+            after,
+        )
+
+    def _begin_epoch(self, state: LoaderState) -> None:
+        plan, self._begun = self.plan, state.epoch
+        self.bad.start((plan.samples - state.step * plan.batch_per_step) // plan.world)
+        if plan.rank == 0:
+            hidden = zip(plan.corpus.shards, plan.corpus.indexes, strict=True)
+            self.bad.add(BadSample(state.epoch, -1, s.url, "(end)", i.damage) for s, i in hidden if i.damage)
+
+    def _start(self, state: LoaderState) -> Generator[Sent | Failed]:
+        plan = self.plan
+        if not self.workers:
+            batches = BatchDataset(plan, self.cache, None)
+            return (batches[request] for request in plan.requests(state))
+        # A worker has at most `prefetch` batches waiting; one more is being read here, one more being filled.
+        prefetch = self._affordable_prefetch()
+        pool = Pool(self.workers, prefetch + 2, plan.largest, plan.augment.image_px)
+        loader: DataLoader[Any] = DataLoader(
+            BatchDataset(plan, self.cache, pool),  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=_Requests(plan, state),
+            num_workers=self.workers,
+            prefetch_factor=prefetch,
+            collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType]
+            pin_memory=self.pin,
+            worker_init_fn=start_worker,
+            multiprocessing_context="fork",
+            generator=torch.Generator(),  # else a number is drawn from the global one, which is the model's
+        )
+        return _stream(loader)
+
+    def _affordable_prefetch(self) -> int:
+        """`prefetch`, or what of it POOL_BYTES hold.
+
+        Raises:
+            UserError: not even one batch ahead fits into half of the machine's memory.
+        """
+        plan = self.plan
+        slot = self.workers * plan.largest * plan.augment.image_px**2 * 3
+        prefetch = max(1, min(self.prefetch, POOL_BYTES // max(1, slot) - 2))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if slot * (prefetch + 2) > max(POOL_BYTES, memory // 2):
+            raise UserError(
+                f"{self.workers} loader processes with three batches each need {3 * slot / 2**30:.0f} GiB, "
+                "more than half of this machine's memory; lower data.workers or raise train.accumulate"
+            )
+        if prefetch < self.prefetch:
+            log.warning("data.prefetch is %d: more would take over %d GiB", prefetch, POOL_BYTES >> 30)
+        return prefetch
+
+    def close(self) -> None:
+        """Stop the workers. The next iteration starts them again."""
+        if self._source is not None:
+            self._source.close()
+        self._source, self._begun, self._within_step = None, None, False
+
+
+def _stream(loader: DataLoader[Any]) -> Generator[Sent | Failed]:
+    """What the workers send. DataLoader ends them when its iterator goes, which is in this frame alone, so
+    they end when the generator is closed, whoever still holds it."""
+    with warnings.catch_warnings():
+        # Python 3.12 warns of forks beside threads; a worker takes no lock that those could hold.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            source: Any = iter(loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    workers: list[BaseProcess] = [*source._workers]
+    try:
+        yield from source
+    finally:
+        del source
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()  # it is stuck in a read, and deaf to the SIGTERM that DataLoader sent it
+
+
+@final
+class _Requests:
+    """The sampler: where to go on, and no end."""
+
+    def __init__(self, plan: Plan, state: LoaderState) -> None:
+        self.plan, self.state = plan, state
+
+    def __iter__(self) -> Iterator[Request]:
+        return self.plan.requests(self.state)
+
+
+def _as_it_is(batch: Sent) -> Sent:
+    return batch
+
 
 CACHE_GIB = 100.0
 """Room for remote shards: several windows of 8 shards of 0.23 GB."""

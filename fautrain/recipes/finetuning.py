@@ -14,6 +14,7 @@ from fautrain.config import (
     OptimConfig,
     TrainConfig,
 )
+from fautrain.recipes import recipe
 
 
 class _Setting(NamedTuple):
@@ -34,6 +35,7 @@ _OTHER = _Setting(5e-4, 20, 30, 1.0)
 """For any other benchmark: what most of the released commands have in common, and their middle lambda."""
 
 
+@recipe("fmae", task="au")
 def fmae(dataset: str) -> FinetuneConfig:
     """FMAE fine-tuned for action units, as the released commands and code do it.
 
@@ -68,6 +70,7 @@ def fmae(dataset: str) -> FinetuneConfig:
     )
 
 
+@recipe("fmae-iat", task="au")
 def fmae_iat(dataset: str) -> FinetuneConfig:
     """FMAE-IAT as released: an identity head behind a gradient reversal layer, its loss a BCE.
 
@@ -90,6 +93,7 @@ def fmae_iat(dataset: str) -> FinetuneConfig:
     )
 
 
+@recipe("fmae-iat-paper", task="au")
 def fmae_iat_paper(dataset: str) -> FinetuneConfig:
     """FMAE-IAT as its paper says: Eq. 2's softmax cross-entropy over the subjects that train.
 
@@ -107,6 +111,7 @@ def fmae_iat_paper(dataset: str) -> FinetuneConfig:
     )
 
 
+@recipe("tiny", task="au")
 def tiny(dataset: str) -> FinetuneConfig:
     """Ours, for a CPU and a few minutes: the encoder of the `tiny` pretraining on drawn recordings.
 

@@ -11,14 +11,16 @@ from fautrain.config import (
     OptimConfig,
     PretrainConfig,
     PretrainData,
-    Size,
+    SizeName,
     TrainConfig,
 )
+from fautrain.recipes import recipe
 
 IMAGENET_MAE_BASE = "hub:timm/vit_base_patch16_224.mae"
 """ViT-B that MAE's authors pretrained on ImageNet-1k, in timm's copy (CC BY-NC 4.0)."""
 
 
+@recipe("fmae-vit-small", task="mae")
 def fmae_vit_small() -> PretrainConfig:
     """FMAE's ViT-S as the released code trains it; all but the size is as in `fmae-vit-large`.
 
@@ -29,11 +31,13 @@ def fmae_vit_small() -> PretrainConfig:
     return _fmae("fmae-vit-small", "small")
 
 
+@recipe("fmae-vit-base", task="mae")
 def fmae_vit_base() -> PretrainConfig:
     """FMAE's ViT-B as the released code trains it; all but the size is as in `fmae-vit-large`."""
     return _fmae("fmae-vit-base", "base")
 
 
+@recipe("fmae-vit-large", task="mae")
 def fmae_vit_large() -> PretrainConfig:
     """FMAE's ViT-L as the released code and its README train it.
 
@@ -50,6 +54,7 @@ def fmae_vit_large() -> PretrainConfig:
     return _fmae("fmae-vit-large", "large")
 
 
+@recipe("fmae-vit-large-paper", task="mae")
 def fmae_vit_large_paper() -> PretrainConfig:
     """FMAE's ViT-L as the paper says: 50 epochs with 2 of warm-up, "the remaining settings follow" MAE.
 
@@ -65,6 +70,7 @@ def fmae_vit_large_paper() -> PretrainConfig:
     )
 
 
+@recipe("mae-face", task="mae")
 def mae_face() -> PretrainConfig:
     """MAE-Face's ViT-B: absolute error on normalised pixels, from ImageNet-MAE weights, 800 epochs.
 
@@ -88,6 +94,7 @@ def mae_face() -> PretrainConfig:
     )
 
 
+@recipe("tiny", task="mae")
 def tiny() -> PretrainConfig:
     """Ours, for a CPU and a few minutes: shows that everything works, and reconstructions that are faces.
 
@@ -109,7 +116,7 @@ def tiny() -> PretrainConfig:
     )
 
 
-def _fmae(name: str, size: Size) -> PretrainConfig:
+def _fmae(name: str, size: SizeName) -> PretrainConfig:
     """What the released FMAE code does, for one size of encoder."""
     return PretrainConfig(
         name=name,

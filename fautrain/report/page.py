@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from fautrain.config import PretrainConfig, to_plain
 from fautrain.errors import UserError
-from fautrain.recipes import recipe
+from fautrain.recipes import pretraining_recipe
 from fautrain.report import grids
 from fautrain.report.charts import Curve, chart, smoothed
 from fautrain.report.reading import Run, Series, read_run
@@ -174,7 +174,7 @@ def _settings(config: PretrainConfig) -> list[tuple[str, list[tuple[str, str, st
     """(group, [(name, value, the recipe's value, whether they differ)])."""
     now = to_plain(config)
     try:
-        named = to_plain(recipe(config.name))
+        named = to_plain(pretraining_recipe(config.name))
     except UserError:
         named = now
     single = {name: value for name, value in now.items() if not isinstance(value, Mapping)}

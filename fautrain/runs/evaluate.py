@@ -10,13 +10,14 @@ import numpy as np
 from fautrain.config import FinetuneConfig, from_plain
 from fautrain.data.benchmark import benchmark
 from fautrain.data.folds import refuse_shared_subjects, split
-from fautrain.data.origin import is_drawn
+from fautrain.data.provenance import is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import TEST, Header, Predictions, evaluate_fold, write_predictions
 from fautrain.evaluation.predictions import forget_predictions
-from fautrain.runs.finetuning import open_labels, refuse_other_tables, write_tables
+from fautrain.runs.finetuning import refuse_other_tables, write_tables
 from fautrain.runs.folder import CONFIG
 from fautrain.runs.inference import checkpoints, load_trained, probabilities
+from fautrain.tasks.au import open_labels
 from fautrain.typed import read_json
 
 

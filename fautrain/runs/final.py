@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fautrain.checkpoint.disk import explained, json_bytes, sha256, write_tensors
-from fautrain.checkpoint.versions import versions
+from fautrain.checkpoint.environment import versions
 from fautrain.config import FinetuneConfig
 from fautrain.data.benchmark import Benchmark
 from fautrain.errors import UserError

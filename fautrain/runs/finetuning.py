@@ -7,17 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from fautrain import checkpoint
 from fautrain.config import FinetuneConfig
-from fautrain.data import Loader, make_loader, open_corpus, shard_cache
 from fautrain.data.benchmark import Benchmark, benchmark
-from fautrain.data.folds import Split, split
-from fautrain.data.labels import LabelledSet, read_labels
-from fautrain.data.loader import ordered_loader
 from fautrain.data.order import steps_per_epoch
-from fautrain.data.origin import crops, is_drawn
+from fautrain.data.provenance import crops
 from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
 from fautrain.evaluation.files import refuse_others
@@ -30,10 +25,9 @@ from fautrain.models.weights import MODEL_FILE
 from fautrain.runs.final import FOLDER as FINAL
 from fautrain.runs.final import choices, write_final
 from fautrain.runs.folder import choose, refuse_changes
-from fautrain.runs.training import begin, train
+from fautrain.runs.training import begin, run
 from fautrain.signals import stop_signals
-from fautrain.tasks.au import ActionUnitTask
-from fautrain.tasks.au_look import Predictions
+from fautrain.tasks.au import Fold, fold_of, open_labels
 from fautrain.tasks.kept import weights_path
 from fautrain.trainer import Accelerator, Trainer, make_accelerator
 
@@ -73,17 +67,16 @@ def finetune(
         replace(config, seed=seed, data=replace(config.data, fold=fold)) for seed in seeds for fold in wanted
     ]
     # All of them first: a mistake must not wait for a night.
-    splits = [_split(run, labels) for run in runs]
+    splits = [fold_of(one, labels) for one in runs]
     if accelerator.is_main_process:
         refuse_other_tables(out)
-        for run in runs:
-            _check_folder(run, fold_folder(out, run.seed, run.data.fold), resume)
+        for one in runs:
+            _check_folder(one, fold_folder(out, one.seed, one.data.fold), resume)
         if labels.absent:
             print(f"warning: {missing(labels.absent, bench)}", flush=True)
     with stop_signals():  # a signal at the end of one fold must not be forgotten in the next
-        for run, parts in zip(runs, splits, strict=True):
-            where = fold_folder(out, run.seed, run.data.fold)
-            _fold(run, parts, labels, where, resume, accelerator)
+        for one, fold in zip(runs, splits, strict=True):
+            _fold(one, fold, fold_folder(out, one.seed, one.data.fold), resume, accelerator)
     if accelerator.is_main_process:
         results = [read_fold(fold_folder(out, r.seed, r.data.fold) / DONE) for r in runs]
         print(write_tables(out, bench, results), flush=True)
@@ -104,29 +97,6 @@ def write_tables(out: Path, bench: Benchmark, folds: Sequence[FoldResult]) -> st
     return f"{brief(result, bench)}\nall tables: {out / TABLE}\nreport: {out / PAGE}"
 
 
-def open_labels(config: FinetuneConfig, bench: Benchmark, rank: int, world: int) -> LabelledSet:
-    """The labelled frames of the shards that `config.data` names.
-
-    Raises:
-        UserError: there are none, or they are another data set's.
-    """
-    shards = config.data.shards or f"build/{bench.name}"
-    if not config.data.shards and not Path(shards).exists():
-        raise UserError(
-            f"--shards is not given and {shards}, where {bench.title} would be, does not exist; give the "
-            f"shards of your own, or draw people with 'facecorpus synth --sources {bench.source} --out "
-            f"build/recordings' and 'facecorpus build --sources {bench.source} --root build/recordings "
-            f"--out {shards}'"
-        )
-    corpus = open_corpus(shards, shard_cache(config.data.cache), True, rank, world)
-    return read_labels(corpus, bench, config.data.aus)
-
-
-def _split(config: FinetuneConfig, labels: LabelledSet) -> Split:
-    data = config.data
-    return split(labels, data.fold, validation=data.validation, seed=config.seed, every=data.every)
-
-
 def _check_folder(config: FinetuneConfig, run_dir: Path, resume: str) -> None:
     if resume == "no":
         choose(run_dir, resume)
@@ -134,63 +104,38 @@ def _check_folder(config: FinetuneConfig, run_dir: Path, resume: str) -> None:
         refuse_changes(config, run_dir)
 
 
-def _fold(
-    config: FinetuneConfig,
-    parts: Split,
-    labels: LabelledSet,
-    run_dir: Path,
-    resume: str,
-    accelerator: Accelerator,
-) -> None:
+def _fold(config: FinetuneConfig, fold: Fold, run_dir: Path, resume: str, accelerator: Accelerator) -> None:
     found = begin(config, run_dir, resume, accelerator)
-    if found is not None and (run_dir / DONE).exists():
-        steps = config.train.epochs * steps_per_epoch(len(parts.train), config.data.batch_per_step)
-        if (checkpoint.step_of(found) or 0) >= min(steps, config.train.max_steps or steps):
-            samples = labels.corpus.fingerprint()
-            checkpoint.refuse_other_samples(steps, checkpoint.extra_of(found), samples)
-            return
-    if found is None and accelerator.is_main_process:
-        forget_predictions(run_dir)  # what a run left that never had a checkpoint
-    rank, world = accelerator.process_index, accelerator.num_processes
-    torch.manual_seed(config.seed + rank)  # drop path and the erasing noise; a checkpoint keeps the state
-    task = ActionUnitTask(config, labels, parts)
-    loader = _training_loader(config, labels, parts, rank, world)
-    ordered = _evaluation_loader(config, labels, parts, rank, world)
-    trainer = Trainer(config, run_dir, task, accelerator, labels.corpus.fingerprint())
-    look = Predictions(ordered, labels, parts, config, run_dir, drawn=is_drawn(labels.corpus))
+    if found is not None and _is_done(config, fold, run_dir, found):
+        return
     if accelerator.is_main_process:
-        print(f"fold {config.data.fold}, seed {config.seed}: {look.about}", flush=True)
-    try:
-        train(trainer, loader, look, found, task.loaded)
-    finally:
-        ordered.close()
-        accelerator.free_memory()
+        if found is None:
+            forget_predictions(run_dir)  # what a run left that never had a checkpoint
+        print(f"fold {config.data.fold}, seed {config.seed}: {fold.about}", flush=True)
+    trainer = run(config, run_dir, found, accelerator, fold)
     if accelerator.is_main_process:
         result = evaluate_fold(run_dir)
-        _write_final(config, labels, parts, run_dir, result, trainer)
+        _write_final(config, fold, run_dir, result, trainer)
         write_result(result, run_dir / DONE)
     accelerator.wait_for_everyone()
 
 
-def training_parts(config: FinetuneConfig, accelerator: Accelerator) -> tuple[ActionUnitTask, Loader]:
-    """Task and loader of one fold, as training has them.
+def _is_done(config: FinetuneConfig, fold: Fold, run_dir: Path, found: Path) -> bool:
+    """Whether nothing is left to do after checkpoint `found`.
 
     Raises:
-        UserError: as `finetune`.
+        UserError: it was trained on other samples.
     """
-    rank, world = accelerator.process_index, accelerator.num_processes
-    labels = open_labels(config, benchmark(config.data.dataset), rank, world)
-    parts = _split(config, labels)
-    return ActionUnitTask(config, labels, parts), _training_loader(config, labels, parts, rank, world)
+    steps = config.train.epochs * steps_per_epoch(len(fold.parts.train), config.data.batch_per_step)
+    done = checkpoint.step_of(found) or 0
+    if not (run_dir / DONE).exists() or done < min(steps, config.train.max_steps or steps):
+        return False
+    checkpoint.refuse_other_samples(steps, checkpoint.extra_of(found), fold.fingerprint())
+    return True
 
 
 def _write_final(
-    config: FinetuneConfig,
-    labels: LabelledSet,
-    parts: Split,
-    run_dir: Path,
-    result: FoldResult,
-    trainer: Trainer,
+    config: FinetuneConfig, fold: Fold, run_dir: Path, result: FoldResult, trainer: Trainer
 ) -> None:
     """The model of the epoch that validation subjects chose, else of the last one."""
     columns = choices(result)
@@ -199,6 +144,7 @@ def _write_final(
     column = columns[chosen]
     assert column is not None
     last = run_dir / checkpoint.FOLDER / checkpoint.step_name(trainer.progress.step) / MODEL_FILE
+    labels, parts = fold
     bench = labels.benchmark
     write_final(
         run_dir / FINAL,
@@ -220,44 +166,4 @@ def _write_final(
             "benchmark": bench,
             "crops": crops(labels.corpus),
         },
-    )
-
-
-def _training_loader(
-    config: FinetuneConfig, labels: LabelledSet, parts: Split, rank: int, world: int
-) -> Loader:
-    data = config.data
-    return make_loader(
-        labels.corpus,
-        rows=labels.rows[parts.train],
-        batch_per_step=data.batch_per_step,
-        seed=config.seed,
-        rank=rank,
-        world=world,
-        accumulate=config.train.accumulate,
-        workers=data.workers,
-        prefetch=data.prefetch,
-        image_px=config.model.image_px,
-        augment="rrc-flip",
-        rrc_scale=data.rrc_scale,
-        randaugment=data.randaugment,
-        max_bad=0.0,
-        cache=data.cache,
-    )
-
-
-def _evaluation_loader(
-    config: FinetuneConfig, labels: LabelledSet, parts: Split, rank: int, world: int
-) -> Loader:
-    data = config.data
-    return ordered_loader(
-        labels.corpus,
-        labels.rows[sorted([*parts.validation.tolist(), *parts.test.tolist()])],
-        batch_per_step=max(data.batch_per_step, world) * 4,
-        image_px=config.model.image_px,
-        rank=rank,
-        world=world,
-        workers=data.workers,
-        prefetch=data.prefetch,
-        cache=data.cache,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from fautrain import checkpoint
 from fautrain.checkpoint.disk import replace_json
-from fautrain.config import RunConfig, to_plain
+from fautrain.config import RunConfig, from_plain, to_plain
 from fautrain.errors import UserError
 from fautrain.typed import read_json
 
@@ -63,9 +63,10 @@ def refuse_changes(config: RunConfig, run_dir: Path) -> None:
     path = run_dir / CONFIG
     if not path.exists():
         return
+    before = from_plain(read_json(path, "restore it from a checkpoint"))
     changed = [
         line
-        for line in _differences(read_json(path, "restore it from a checkpoint"), to_plain(config))
+        for line in _differences(to_plain(before), to_plain(config))
         if not line.startswith(SAFE_TO_CHANGE)
     ]
     if changed:

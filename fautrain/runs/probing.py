@@ -29,8 +29,8 @@ from fautrain.probe import (
     markdown_by_epoch,
     probe,
 )
-from fautrain.runs.finetuning import open_labels
 from fautrain.runs.inference import Trained, checkpoints, features, load_trained
+from fautrain.tasks.au import open_labels
 from fautrain.typed import to_plain
 
 FRAMES_PER_SUBJECT = 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from fautrain.config import RunConfig
 from fautrain.data import Loader, LoaderState, worker_deaths
 from fautrain.runlog import RunLog, duration
 from fautrain.runs.folder import choose, settle
-from fautrain.trainer import Accelerator, Look, Trainer, from_main
+from fautrain.task import TASKS, Look, Samples
+from fautrain.trainer import Accelerator, Trainer, from_main
 
 
 def begin(config: RunConfig, run_dir: Path, resume: str, accelerator: Accelerator) -> Path | None:
@@ -29,18 +31,40 @@ def begin(config: RunConfig, run_dir: Path, resume: str, accelerator: Accelerato
     return Path(where) if where is not None else None
 
 
-def train(
-    trainer: Trainer, loader: Loader, look: Look | None, found: Path | None, loaded: str | None
-) -> None:
-    """Train to the end, from a checkpoint where one is given, and say what came of it.
+def run(
+    config: RunConfig,
+    run_dir: Path,
+    found: Path | None,
+    accelerator: Accelerator,
+    samples: Samples | None = None,
+) -> Trainer:
+    """Train what `config.task` says to the end, from a checkpoint where one is given.
 
     Args:
-        loaded: what was taken of `model.init`, in words.
+        run_dir: settled by `begin`. found: the checkpoint. samples: what the task opened already.
 
     Raises:
         Stopped: a signal ended it earlier, after a checkpoint.
-        UserError: the checkpoint does not fit, or training cannot go on.
+        UserError: something in the data, the weights or the checkpoint is unusable, or training cannot go on.
     """
+    rank, world = accelerator.process_index, accelerator.num_processes
+    kind = TASKS.get(config.task)
+    samples = kind.open(config, rank, world) if samples is None else samples
+    torch.manual_seed(config.seed + rank)  # what a task draws from the device; a checkpoint keeps the state
+    task = kind(config, samples)
+    trainer = Trainer(config, run_dir, task, accelerator, samples.fingerprint())
+    with contextlib.ExitStack() as stack:
+        stack.callback(accelerator.free_memory)
+        loader = stack.enter_context(contextlib.closing(task.loader(rank, world)))
+        look = task.look(run_dir, rank, world)
+        if look is not None:
+            stack.callback(look.close)
+        train(trainer, loader, look, found)
+    return trainer
+
+
+def train(trainer: Trainer, loader: Loader, look: Look | None, found: Path | None) -> None:
+    """Train to the end, from a checkpoint where one is given, and say what comes of it."""
     config, accelerator = trainer.config, trainer.accelerator
     state = LoaderState()
     if found is not None:
@@ -55,6 +79,7 @@ def train(
         total_steps=total,
         step=first,
     ) as log:
+        loaded = trainer.task.loaded
         begins = f"weights of {config.model.init}" if loaded else "random weights"
         if found is not None:
             begins = f"going on after step {first:,}"
@@ -62,11 +87,8 @@ def train(
         log.say(f"{_about(trainer)}, {begins}; {epochs}")
         if loaded and found is None:
             log.say(loaded)
-        try:
-            with worker_deaths():
-                trainer.run(loader, look, log, state)
-        finally:
-            loader.close()
+        with worker_deaths():
+            trainer.run(loader, look, log, state)
         if trainer.progress.step > first:
             took = duration(time.monotonic() - began)
             log.say(f"done after step {total:,} in {took}: {log.last()}; it is in {trainer.run_dir}")

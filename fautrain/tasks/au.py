@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,18 +13,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from fautrain.config import FinetuneConfig
-from fautrain.data import Batch
-from fautrain.data.folds import Split
-from fautrain.data.labels import LabelledSet
+from fautrain.data import Batch, Loader, make_loader, open_corpus, ordered_loader, shard_cache
+from fautrain.data.benchmark import Benchmark, benchmark
+from fautrain.data.folds import Split, split
+from fautrain.data.labels import LabelledSet, read_labels
+from fautrain.data.provenance import is_drawn
+from fautrain.errors import UserError
 from fautrain.losses.au import au_loss
 from fautrain.losses.identity import identity_loss
 from fautrain.models.convert import load_encoder
 from fautrain.models.flops import vit_training_flops
 from fautrain.models.heads import ActionUnitModel
-from fautrain.models.masking import mask_noise
 from fautrain.models.reversal import strength
 from fautrain.models.vit import size_of
-from fautrain.task import Task
+from fautrain.noise import uniform_noise
+from fautrain.task import Task, reading, task
+from fautrain.tasks.au_look import Predictions
 from fautrain.tasks.mixing import (
     ERASING_DRAWS,
     MIXING_DRAWS,
@@ -36,6 +42,59 @@ _ERASING, _MIXING = 0x45524153, 0x4D495849
 """Added to the seed: each purpose has draws of its own."""
 
 
+class Fold(NamedTuple):
+    """The frames of a labelled set, and which of them train, validate and test."""
+
+    labels: LabelledSet
+    parts: Split
+
+    def fingerprint(self) -> str:
+        """Of the whole corpus."""
+        return self.labels.corpus.fingerprint()
+
+    @property
+    def about(self) -> str:
+        """The parts in words."""
+        names, labels = self.labels.benchmark.subjects, self.labels
+
+        def part(indices: NDArray[np.int64]) -> str:
+            return f"{len(indices):,} frames of {len(np.unique(labels.subject[indices]))} subjects"
+
+        held = sorted(names[i] for i in np.unique(labels.subject[self.parts.validation]).tolist())
+        chosen = f", validates on {part(self.parts.validation)} ({', '.join(held)})" if held else ""
+        return f"trains on {part(self.parts.train)}{chosen}, tests on {part(self.parts.test)}"
+
+
+def open_labels(config: FinetuneConfig, bench: Benchmark, rank: int, world: int) -> LabelledSet:
+    """The labelled frames of the shards that `config.data` names.
+
+    Raises:
+        UserError: there are none, or they are another data set's.
+    """
+    shards = config.data.shards or f"build/{bench.name}"
+    if not config.data.shards and not Path(shards).exists():
+        raise UserError(
+            f"--shards is not given and {shards}, where {bench.title} would be, does not exist; give the "
+            f"shards of your own, or draw people with 'facecorpus synth --sources {bench.source} --out "
+            f"build/recordings' and 'facecorpus build --sources {bench.source} --root build/recordings "
+            f"--out {shards}'"
+        )
+    corpus = open_corpus(shards, shard_cache(config.data.cache), True, rank, world)
+    return read_labels(corpus, bench, config.data.aus)
+
+
+def fold_of(config: FinetuneConfig, labels: LabelledSet) -> Fold:
+    """The fold that `config.data` says.
+
+    Raises:
+        UserError: there is none, or a part of it has no frame.
+    """
+    data = config.data
+    parts = split(labels, data.fold, validation=data.validation, seed=config.seed, every=data.every)
+    return Fold(labels, parts)
+
+
+@task("au")
 class ActionUnitTask(Task):
     """The loss is the action units' plus, with an identity head, the identity's (weights 1 : 1).
 
@@ -43,16 +102,17 @@ class ActionUnitTask(Task):
     rectangles is a function of (seed, epoch, place in the epoch).
     """
 
-    def __init__(self, config: FinetuneConfig, labels: LabelledSet, split: Split) -> None:
+    def __init__(self, config: FinetuneConfig, samples: Fold) -> None:
         """Makes the model; its first weights are a function of `config.seed` alone.
 
         Raises:
             UserError: `model.init` names weights that cannot be read or do not fit.
         """
-        super().__init__(config.data.mean, config.data.std)
-        self.config, self.labels = config, labels
-        self.steps = math.ceil(len(split.train) / config.data.batch_per_step)
-        self.heads = _head_index(labels, split, config.identity.subjects)
+        super().__init__(config, samples)
+        self.config = config
+        self.labels, self.parts = labels, parts = samples
+        self.steps = math.ceil(len(parts.train) / config.data.batch_per_step)
+        self.heads = _head_index(labels, parts, config.identity.subjects)
         """Index of each subject of the benchmark in the identity head; -1 for none."""
         adversary = config.identity.strength > 0
         self.terms = ("au_loss", "id_loss") if adversary else ("au_loss",)
@@ -72,6 +132,35 @@ class ActionUnitTask(Task):
                 initial="xavier" if model.init else model.initial,
             )
         self.loaded = str(load_encoder(self.model, model.init)) if model.init else None
+
+    @classmethod
+    def open(cls, config: FinetuneConfig, rank: int, world: int) -> Fold:
+        """The labels of the shards, and the fold."""
+        return fold_of(config, open_labels(config, benchmark(config.data.dataset), rank, world))
+
+    def loader(self, rank: int, world: int) -> Loader:
+        """The training frames; none may be unusable."""
+        data = self.config.data
+        return make_loader(
+            self.labels.corpus,
+            rows=self.labels.rows[self.parts.train],
+            seed=self.config.seed,
+            accumulate=self.config.train.accumulate,
+            augment="rrc-flip",
+            rrc_scale=data.rrc_scale,
+            randaugment=data.randaugment,
+            max_bad=0.0,
+            **reading(self.config, rank, world),
+        )
+
+    def look(self, run_dir: Path, rank: int, world: int) -> Predictions:
+        """Predictions of the frames that do not train."""
+        parts, corpus = self.parts, self.labels.corpus
+        rows = self.labels.rows[sorted([*parts.validation.tolist(), *parts.test.tolist()])]
+        options = reading(self.config, rank, world)
+        options["batch_per_step"] = max(self.config.data.batch_per_step, world) * 4
+        loader = ordered_loader(corpus, rows, **options)
+        return Predictions(loader, self.labels, parts, self.config, run_dir, drawn=is_drawn(corpus))
 
     @property
     def network(self) -> ActionUnitModel:
@@ -138,17 +227,12 @@ class ActionUnitTask(Task):
 
     def _draws(self, purpose: int, batch: Batch, numbers: Tensor, count: int) -> Tensor:
         # The compiler's decorator hides the signature.
-        return mask_noise(self.config.seed + purpose, batch.epoch, numbers, count)  # pyright: ignore
+        return uniform_noise(self.config.seed + purpose, batch.epoch, numbers, count)  # pyright: ignore
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
         """(n, A) float32 in [0, 1] for uint8 images (n, 3, H, W) on the model's device."""
         return self.model(self.normalised(images)).logits.float().sigmoid()
-
-    def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
-        """None: there is nothing to see."""
-        del batch
-        return None
 
     def training_flops(self) -> int:
         """Operations of one image, forward and backward."""

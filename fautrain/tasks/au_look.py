@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from fautrain.data.labels import LabelledSet
 from fautrain.evaluation import TEST, VALIDATION, Header, write_predictions
 from fautrain.evaluation import Predictions as Rows
 from fautrain.runlog import RunLog
-from fautrain.tasks.au import ActionUnitTask
 from fautrain.tasks.kept import forget_weights, is_best, keep_weights
 from fautrain.trainer import Trainer, from_main
 
@@ -37,26 +37,17 @@ class Predictions:
         self.loader, self.labels, self.parts = loader, labels, parts
         self.config, self.run_dir, self.drawn = config, run_dir, drawn
 
-    @property
-    def about(self) -> str:
-        """The parts in words."""
-        names, labels = self.labels.benchmark.subjects, self.labels
-
-        def part(indices: NDArray[np.int64]) -> str:
-            return f"{len(indices):,} frames of {len(np.unique(labels.subject[indices]))} subjects"
-
-        held = sorted(names[i] for i in np.unique(labels.subject[self.parts.validation]).tolist())
-        chosen = f", validates on {part(self.parts.validation)} ({', '.join(held)})" if held else ""
-        return f"trains on {part(self.parts.train)}{chosen}, tests on {part(self.parts.test)}"
+    def close(self) -> None:
+        """Stop the loader."""
+        self.loader.close()
 
     @torch.no_grad()
     def __call__(self, trainer: Trainer, log: RunLog, epochs: int, last: bool) -> None:
-        """See `fautrain.trainer.Look`."""
+        """See `fautrain.task.Look`."""
         every = self.config.train.eval_every_epochs
         if not (last or (every is not None and epochs % every == 0)):
             return
-        task = trainer.task
-        assert isinstance(task, ActionUnitTask)
+        task: Any = trainer.task  # of action units
         task.eval()
         rows: list[NDArray[np.int64]] = []
         found: list[NDArray[np.float32]] = []

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fautrain.config import PretrainConfig
-from fautrain.data import Batch
+from fautrain.data import Batch, Corpus, Loader, held_out_loader, make_loader, open_corpus, shard_cache
 from fautrain.losses.pixels import patch_mean_loss, pixel_loss
 from fautrain.models.convert import load_encoder
 from fautrain.models.flops import mae_training_flops
 from fautrain.models.mae import MaskedAutoencoder, make_mae, patchify
-from fautrain.models.masking import mask_noise
 from fautrain.models.picture import picture_grid
-from fautrain.task import Task
+from fautrain.noise import uniform_noise
+from fautrain.task import Task, reading, task
+from fautrain.tasks.mae_look import HeldOut
 
 
+@task("mae")
 class PretrainTask(Task):
     """`loss` on the masked patches, and `patch_mean`, what knowing each patch's mean alone would score."""
 
-    def __init__(self, config: PretrainConfig) -> None:
+    def __init__(self, config: PretrainConfig, samples: Corpus) -> None:
         """Makes the model; its first weights are a function of `config.seed` alone.
 
         Raises:
             UserError: `model.init` names weights that cannot be read or do not fit.
         """
-        super().__init__(config.data.mean, config.data.std)
-        self.config = config
+        super().__init__(config, samples)
+        self.config, self.corpus = config, samples
         model = config.model
         with torch.random.fork_rng(devices=[]):  # GPUs draw no weights: they are neither asked nor seeded
             torch.default_generator.manual_seed(config.seed)
@@ -44,6 +48,35 @@ class PretrainTask(Task):
             )
         self.loaded = str(load_encoder(self.model, model.init)) if model.init else None
 
+    @classmethod
+    def open(cls, config: PretrainConfig, rank: int, world: int) -> Corpus:
+        """The shards' samples."""
+        return open_corpus(config.data.shards, shard_cache(config.data.cache), True, rank, world)
+
+    def loader(self, rank: int, world: int) -> Loader:
+        """All samples but the held-out ones."""
+        data = self.config.data
+        return make_loader(
+            self.corpus,
+            seed=self.config.seed,
+            accumulate=self.config.train.accumulate,
+            augment=data.augment,
+            rrc_scale=data.rrc_scale,
+            max_bad=data.max_bad,
+            held_out=data.held_out,
+            **reading(self.config, rank, world),
+        )
+
+    def look(self, run_dir: Path, rank: int, world: int) -> HeldOut | None:
+        """The loss of the held-out samples, if there are any, and a picture."""
+        data = self.config.data
+        if not data.held_out:
+            return None
+        options = reading(self.config, rank, world)
+        options |= {"workers": min(2, data.workers), "prefetch": 1}  # they stay between evaluations
+        loader = held_out_loader(self.corpus, held_out=data.held_out, max_bad=data.max_bad, **options)
+        return HeldOut(loader, self.config, run_dir)
+
     @property
     def network(self) -> MaskedAutoencoder:
         """The masked autoencoder."""
@@ -57,7 +90,7 @@ class PretrainTask(Task):
         """
         # Drawn where it is used. The compiler's decorator hides the signature.
         places = batch.positions.to(self.model.cls_token.device, non_blocking=True)
-        noise: Tensor = mask_noise(self.config.seed, batch.epoch, places, self.model.patches)  # pyright: ignore
+        noise: Tensor = uniform_noise(self.config.seed, batch.epoch, places, self.model.patches)  # pyright: ignore
         return batch.images, noise
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:

@@ -24,9 +24,13 @@ class HeldOut:
     def __init__(self, loader: Loader, config: PretrainConfig, run_dir: Path) -> None:
         self.loader, self.config, self.run_dir = loader, config, run_dir
 
+    def close(self) -> None:
+        """Stop the loader."""
+        self.loader.close()
+
     @torch.no_grad()
     def __call__(self, trainer: Trainer, log: RunLog, epochs: int, last: bool) -> None:
-        """See `fautrain.trainer.Look`."""
+        """See `fautrain.task.Look`."""
         every, grids = self.config.train.eval_every_epochs, self.config.log.grid_every_epochs
         evaluate = every is not None and (last or epochs % every == 0)
         draw = grids is not None and (last or epochs % grids == 0)

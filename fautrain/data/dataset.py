@@ -1,4 +1,4 @@
-"""What a loader process does: take a task, read, decode into shared memory, say what is there.
+"""What a loader process does: take a request, read, decode into shared memory, say what is there.
 
 Workers are forked, so that they share the index of the corpus and the memory for images: anonymous mappings
 made before the fork, which need no room in /dev/shm (64 MB in a default container) and are touched for the
@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from fautrain.data.bad import BadSample
+from fautrain.data.bad_samples import BadSample
 from fautrain.data.decode import Augment, Decoder, Pixels, UndecodableError
 from fautrain.data.fetch import ShardCache
 from fautrain.data.index import PICTURES, Corpus
 from fautrain.data.order import EpochOrder, Ints, LoaderState, next_state, share, steps_per_epoch
 from fautrain.errors import UserError
 
-Task: TypeAlias = tuple[int, int, int]
+Request: TypeAlias = tuple[int, int, int]
 """(epoch, step, micro-batch)."""
 MAX_FILL = 1000
 """Places of the order searched for a good sample before the run stops."""
@@ -74,8 +74,8 @@ class Plan:
         """Most samples in one of this rank's micro-batches."""
         return -(-min(self.batch_per_step, self.samples) // (self.world * self.accumulate))
 
-    def tasks(self, state: LoaderState) -> Iterator[Task]:
-        """The tasks from `state` on, without end."""
+    def requests(self, state: LoaderState) -> Iterator[Request]:
+        """The requests from `state` on, without end."""
         while True:
             for micro in range(self.accumulate):
                 yield state.epoch, state.step, micro
@@ -128,7 +128,7 @@ class Pool:
 class Sent:
     """A decoded micro-batch on its way to the training process."""
 
-    task: Task
+    request: Request
     positions: Ints
     samples: Ints
     weight: float
@@ -194,8 +194,8 @@ class ShardFiles:
 
 
 @final
-class Batches:
-    """The map-style data set DataLoader sees: task -> batch. Also what is used without workers."""
+class BatchDataset:
+    """The map-style data set DataLoader sees: request -> batch. Also what is used without workers."""
 
     def __init__(self, plan: Plan, cache: ShardCache, pool: Pool | None) -> None:
         self.plan, self.cache, self.pool = plan, cache, pool
@@ -211,14 +211,14 @@ class Batches:
             self._order = EpochOrder(plan.counts, plan.seed, epoch, plan.window_shards, plan.shuffle)
         return self._order
 
-    def __getitem__(self, task: Task) -> Sent | Failed:
+    def __getitem__(self, request: Request) -> Sent | Failed:
         try:
-            return self._make(task)
+            return self._make(request)
         except UserError as error:
             return Failed(str(error))
 
-    def _make(self, task: Task) -> Sent:
-        epoch, step, micro = task
+    def _make(self, request: Request) -> Sent:
+        epoch, step, micro = request
         plan, info = self.plan, get_worker_info()
         worker = info.id if info else 0
         parts = plan.world * plan.accumulate
@@ -240,7 +240,7 @@ class Batches:
                 samples[i] = self._fill(images[i], epoch, found)
             # A taker's stand-in with weight 0 is somebody else's sample, and counted there.
             bad += [found] if found and mine.weight else []
-        return Sent(task, positions, samples, mine.weight, tuple(bad), where, None if where else images)
+        return Sent(request, positions, samples, mine.weight, tuple(bad), where, None if where else images)
 
     def _samples(self, epoch: int, start: int, stop: int) -> Ints:
         rows = self.order(epoch).take(start, stop)
