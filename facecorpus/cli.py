@@ -313,7 +313,7 @@ def synth(
     sources: Annotated[
         str | None,
         typer.Option(
-            "--sources", help="Comma-separated; default: the picture sets. Recorded: disfa,bp4d,bp4d_plus."
+            "--sources", help="Comma-separated; default: the recipe sample's. Recorded: disfa,bp4d,bp4d_plus."
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other people.")] = 0,
@@ -331,9 +331,9 @@ def synth(
     workers: Workers = None,
 ) -> None:
     """Draw people and write miniature data sets in the real ones' layouts, with a truth file."""
-    from facecorpus.synth.datasets import ALL, write_datasets
+    from facecorpus.synth.datasets import SAMPLE, write_datasets
 
-    named = tuple(s.strip() for s in sources.split(",")) if sources else ALL
+    named = tuple(s.strip() for s in sources.split(",")) if sources else SAMPLE
     truth = write_datasets(
         out,
         sources=named,

@@ -341,7 +341,8 @@ def check_against(corpus: Corpus, truth: Path) -> str:
     rows = [row for row in read_truth(truth.parent) if row.source in {spec.name for spec in corpus.sources}]
     columns = ("id", "state", "reason", "duplicate_of")
     selection = verify.read_selection(corpus).select(columns).to_pylist()
-    complaints = check_truth(rows, {row["id"]: tuple(row[name] for name in columns[1:]) for row in selection})
+    outcomes = {row["id"]: tuple(row[name] for name in columns[1:]) for row in selection}
+    complaints = check_truth(rows, outcomes, corpus.recipe.limits.faces)
     if complaints:
         listed = "\n  ".join(complaints[:10])
         raise UserError(f"{len(complaints)} of {len(rows)} inputs are not what {truth} says:\n  {listed}")

@@ -106,12 +106,12 @@ def test_bad_specs(spec: str, words: str, tmp_path: Path) -> None:
         parse_spec(spec, str(tmp_path))
 
 
-def test_a_data_set_that_is_only_described(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_that_is_only_described(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     known = Facts(name="sketches", title="Sketches", layout="any", terms="none", availability="nowhere")
     monkeypatch.setitem(facts(), "sketches", known)
     assert "no adapter; sketches=folder:PATH or sketches=archive:PATH" in describe("sketches")
     with pytest.raises(UserError, match="Sketches is known but has no adapter; folder and archive read any"):
-        parse_spec("sketches", "/no/such")
+        parse_spec("sketches", str(tmp_path))
 
 
 def test_missing_root() -> None:

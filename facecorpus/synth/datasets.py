@@ -5,19 +5,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facecorpus.errors import UserError
 from facecorpus.progress import Progress
 from facecorpus.record import State
+from facecorpus.synth import face9m
 from facecorpus.synth.album import Album, Signature, sign
 from facecorpus.synth.dynamics import DEPENDENCES
+from facecorpus.synth.entry import Box, Entry, Points
 from facecorpus.synth.filming import CAMERAS
 from facecorpus.synth.identity import Identity
-from facecorpus.synth.layouts import Entry, names, write_source
+from facecorpus.synth.layouts import names, write_source
 from facecorpus.synth.picture import edited, edited_points, file_bytes, take
-from facecorpus.synth.plan import ALL, PEOPLE, SIZES, Item, Shot, plan
+from facecorpus.synth.plan import ALL, ANNOTATED_CROWDS, PEOPLE, SAMPLE, SIZES, Item, Shot, plan
 from facecorpus.synth.pool import in_order
 from facecorpus.synth.recording_layouts import write_recordings
 from facecorpus.synth.recordings import MIN_FRAMES, plan_recordings
@@ -42,6 +44,8 @@ class _Rendered:
     files: tuple[bytes, ...]
     points: tuple[tuple[float, ...] | None, ...]
     boxes: tuple[tuple[float, float, float, float] | None, ...]
+    faces: tuple[tuple[tuple[Points, Box], ...], ...]
+    """For each file, landmarks and box of everyone."""
     au: dict[int, float] | None
     signature: Signature
 
@@ -50,7 +54,7 @@ def _render(job: _Job) -> _Rendered:
     if job.shot is None:
         files = tuple(file_bytes(item, None, job.seed + k) for k, item in enumerate(job.items))
         nothing = (None,) * len(files)
-        return _Rendered(files, nothing, nothing, None, sign([], None, -1))
+        return _Rendered(files, nothing, nothing, ((),) * len(files), None, sign([], None, -1))
     taken = take(job.shot, job.seed, job.attempt)
     files = tuple(file_bytes(item, taken.rgb, job.seed) for item in job.items)
     pictures = [taken.rgb, *(edited(taken.rgb, item.edit, item.size_px) for item in job.items)]
@@ -62,6 +66,7 @@ def _render(job: _Job) -> _Rendered:
         files,
         tuple(points for points, _ in moved),
         tuple(box for _, box in moved),
+        tuple(tuple(edited_points(f, item, job.shot.size_px) for f in taken.faces) for item in job.items),
         taken.au,
         signature,
     )
@@ -105,7 +110,7 @@ def _draw(items: Sequence[Item], seed: int, workers: int) -> list[tuple[bytes, _
 
 def write_datasets(
     root: Path,
-    sources: Sequence[str] = ALL,
+    sources: Sequence[str] = SAMPLE,
     seed: int = 0,
     preset: str = "sample",
     workers: int = 1,
@@ -181,7 +186,8 @@ def _write_pictures(
         entries = _entries(source, [items[k] for k in chosen], [drawn[k] for k in chosen], seed, preset)
         (part / source).mkdir(parents=True)
         write_source(source, part / source, entries)
-        rows += [_truth(entry, drawn[k][1]) for entry, k in zip(entries, chosen, strict=True)]
+        for entry, k in zip(entries, chosen, strict=True):
+            rows += _truth(entry, drawn[k][1])
     return rows
 
 
@@ -226,19 +232,29 @@ def _entries(
         items, names(source, items, seed), drawn, strict=True
     ):
         who = Identity.sample(seed, first_person + item.person)
-        out.append(Entry(item, member, identity, who, data, new.points[place], new.boxes[place]))
+        several = item.shot is not None and item.shot.kind == "group" and source in face9m.SETS
+        people = [k - first_person for k in item.shot.people] if several and item.shot else []
+        labels = tuple(face9m.label(source, k, item.person) for k in people) or (identity,)
+        given = (new.points[place], new.boxes[place], new.faces[place])
+        out.append(Entry(item, member, identity, who, data, *given, labels))
     return out
 
 
-def _truth(entry: Entry, new: _Rendered) -> TruthRow:
+def _truth(entry: Entry, new: _Rendered) -> list[TruthRow]:
+    """The row of an input; of a photograph in which several people are annotated, one for each of them."""
     item = entry.item
     readable = item.damage is None and new.au is not None
-    return TruthRow(
+    row = TruthRow(
         id=f"{item.source}/{entry.member}",
         source=item.source,
         outcome=str(item.outcome),
-        reason=item.reason,
+        reason=str(item.reason) if item.reason else None,
         duplicate_group=item.group,
         identity=entry.identity,
         au={str(unit): level for unit, level in sorted((new.au or {}).items())} if readable else None,
     )
+    if item.source not in ANNOTATED_CROWDS or len(entry.faces) < 2:
+        return [row]
+    return [
+        replace(row, id=f"{row.id}#f{number}", identity=label) for number, label in enumerate(entry.labels, 1)
+    ]

@@ -5,38 +5,21 @@ Every writer is byte-deterministic: entries in a fixed order, no times, no owner
 
 from __future__ import annotations
 
-import gzip
-import io
 import struct
-import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from facecorpus.synth import face9m
 from facecorpus.synth.annotations import celeba_annotations, vggface2_annotations
-from facecorpus.synth.identity import Identity
+from facecorpus.synth.entry import Entry, put, write_tar_gz
 from facecorpus.synth.plan import ALL, Item
 
 MAGIC = 0xCED7230A
 """First word of every RecordIO record (dmlc-core, `recordio.h`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One input, ready to be written."""
-
-    item: Item
-    member: str
-    """Path inside the container."""
-    identity: str | None
-    who: Identity
-    data: bytes
-    points_px: tuple[float, ...] | None
-    """Landmarks in the stored picture (10 numbers), where there is one person."""
-    box_xyxy_px: tuple[float, float, float, float] | None
 
 
 def names(source: str, items: Sequence[Item], seed: int) -> list[tuple[str, str | None]]:
@@ -50,6 +33,10 @@ def names(source: str, items: Sequence[Item], seed: int) -> list[tuple[str, str 
     for k, item in enumerate(items):
         label = labels[item.person]
         folder = _folder(source, item.person, label)
+        if source in face9m.SETS:
+            count[str(item.person)] = number = count.get(str(item.person), 0) + 1
+            out.append((face9m.member(source, item.person, number, k), label))
+            continue
         clutter = {"thumbs": "Thumbs.db", "text": "readme.txt"}.get(item.damage or "")
         if clutter is not None:
             name = f"{folder}{clutter}"
@@ -75,6 +62,8 @@ def _identity_labels(source: str, rng: np.random.Generator, people: int) -> list
         return [f"n{k * 3 + 2 - (k % 5 == 0):06d}" for k in range(people)]
     if source == "casia_webface":
         return [f"{int(n):07d}" for n in np.sort(rng.choice(np.arange(45, 3_000_000), people, replace=False))]
+    if source in face9m.SETS:
+        return [face9m.label(source, k, k) for k in range(people)]
     return [str(k) if source == "casia_webface_rec" else None for k in range(people)]
 
 
@@ -104,17 +93,12 @@ def write_source(source: str, folder: Path, entries: Sequence[Entry]) -> None:
         "casia_webface_rec": _write_recordio,
         "folder": _write_files,
     }
-    writers[source](folder, entries)
+    writers.get(source, partial(face9m.write, source))(folder, entries)
 
 
 def _write_files(folder: Path, entries: Sequence[Entry]) -> None:
     for entry in entries:
-        _put(folder / entry.member, entry.data)
-
-
-def _put(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+        put(folder / entry.member, entry.data)
 
 
 def _write_celeba(folder: Path, entries: Sequence[Entry]) -> None:
@@ -136,13 +120,13 @@ def _write_celeba(folder: Path, entries: Sequence[Entry]) -> None:
         [e.points_px for e in pictures],
         [e.box_xyxy_px for e in pictures],
     ).items():
-        _put(folder / name, text.encode())
+        put(folder / name, text.encode())
 
 
 def _write_vggface2(folder: Path, entries: Sequence[Entry]) -> None:
     for split in ("train", "test"):
         chosen = sorted((e for e in entries if e.member.startswith(split)), key=lambda e: e.member)
-        _write_tar_gz(folder / f"vggface2_{split}.tar.gz", [(e.member, e.data) for e in chosen])
+        write_tar_gz(folder / f"vggface2_{split}.tar.gz", [(e.member, e.data) for e in chosen])
     pictures = sorted((e for e in entries if e.member.endswith(".jpg")), key=lambda e: e.member)
     for name, text in vggface2_annotations(
         [e.member for e in pictures],
@@ -151,27 +135,7 @@ def _write_vggface2(folder: Path, entries: Sequence[Entry]) -> None:
         [e.points_px for e in pictures],
         [e.box_xyxy_px for e in pictures],
     ).items():
-        _put(folder / name, text.encode())
-
-
-def _write_tar_gz(path: Path, members: Sequence[tuple[str, bytes]]) -> None:
-    seen: set[str] = set()
-    with (
-        path.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
-    ):
-        for name, data in members:
-            parents = [name[: k + 1] for k, letter in enumerate(name) if letter == "/"]
-            for parent in parents:
-                if parent not in seen:
-                    seen.add(parent)
-                    info = tarfile.TarInfo(parent.rstrip("/"))
-                    info.type, info.mode = tarfile.DIRTYPE, 0o755
-                    archive.addfile(info)
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
+        put(folder / name, text.encode())
 
 
 def _write_recordio(folder: Path, entries: Sequence[Entry]) -> None:
@@ -191,9 +155,9 @@ def _write_recordio(folder: Path, entries: Sequence[Entry]) -> None:
     for key, payload in enumerate(payloads):
         index.append(f"{key}\t{len(records)}\n")
         records += split_records(payload)
-    _put(folder / "train.rec", bytes(records))
-    _put(folder / "train.idx", "".join(index).encode())
-    _put(folder / "property", f"{len(labels)},112,112\n".encode())
+    put(folder / "train.rec", bytes(records))
+    put(folder / "train.idx", "".join(index).encode())
+    put(folder / "property", f"{len(labels)},112,112\n".encode())
 
 
 def split_records(payload: bytes) -> bytes:

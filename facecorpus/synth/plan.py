@@ -10,30 +10,79 @@ import numpy as np
 
 from facecorpus.record import State
 
-ALL = ("celeba", "vggface2", "casia_webface", "casia_webface_rec", "folder")
-"""The data sets that can be drawn, in the order in which they are planned."""
+SAMPLE = ("celeba", "vggface2", "casia_webface", "casia_webface_rec", "folder")
+"""The data sets that are drawn unless others are named."""
+ALL = (*SAMPLE, "ffhq", "megaface", "edface_celeb_1m", "umdfaces", "laion_face")
+"""The data sets that can be drawn, in the order in which they are planned: new ones come last, so that those
+before stay what they are."""
 
 Kind = Literal["portrait", "group", "scene"]
 Edit = Literal["none", "recompressed", "brighter", "cropped"]
 Damage = Literal["truncated", "empty", "html", "garbage", "thumbs", "text"]
 
 SIZES = {
-    "tiny": {"celeba": 13, "vggface2": 15, "casia_webface": 12, "casia_webface_rec": 8, "folder": 14},
-    "sample": {"celeba": 420, "vggface2": 380, "casia_webface": 320, "casia_webface_rec": 240, "folder": 140},
+    "tiny": {
+        "celeba": 13,
+        "vggface2": 15,
+        "casia_webface": 12,
+        "casia_webface_rec": 8,
+        "folder": 14,
+        "ffhq": 8,
+        "megaface": 10,
+        "edface_celeb_1m": 8,
+        "umdfaces": 10,
+        "laion_face": 10,
+    },
+    "sample": {
+        "celeba": 420,
+        "vggface2": 380,
+        "casia_webface": 320,
+        "casia_webface_rec": 240,
+        "folder": 140,
+        "ffhq": 90,
+        "megaface": 120,
+        "edface_celeb_1m": 90,
+        "umdfaces": 120,
+        "laion_face": 120,
+    },
 }
 """Number of inputs by preset and data set."""
 PEOPLE = {
-    "tiny": {"celeba": 6, "vggface2": 4, "casia_webface": 3, "casia_webface_rec": 3, "folder": 6},
-    "sample": {"celeba": 120, "vggface2": 40, "casia_webface": 32, "casia_webface_rec": 24, "folder": 60},
+    "tiny": {
+        "celeba": 6,
+        "vggface2": 4,
+        "casia_webface": 3,
+        "casia_webface_rec": 3,
+        "folder": 6,
+        "ffhq": 8,
+        "megaface": 5,
+        "edface_celeb_1m": 8,
+        "umdfaces": 5,
+        "laion_face": 10,
+    },
+    "sample": {
+        "celeba": 120,
+        "vggface2": 40,
+        "casia_webface": 32,
+        "casia_webface_rec": 24,
+        "folder": 60,
+        "ffhq": 90,
+        "megaface": 40,
+        "edface_celeb_1m": 90,
+        "umdfaces": 24,
+        "laion_face": 110,
+    },
 }
 _ARCHIVES = ("celeba", "vggface2", "casia_webface", "folder")
 _LOOSE = ("vggface2", "folder")
+ANNOTATED_CROWDS = ("umdfaces", "laion_face")
+"""Whole photographs, in which several people may be annotated."""
 _ROLES: dict[str, tuple[float, tuple[str, ...]]] = {
     # role: share of the inputs, data sets that hold it
     "copy": (0.030, ALL),
     "near": (0.050, ALL),
-    "cross copy": (0.025, _LOOSE),
-    "cross near": (0.035, (*_LOOSE, "casia_webface_rec")),
+    "cross copy": (0.025, (*_LOOSE, "megaface")),
+    "cross near": (0.035, (*_LOOSE, "casia_webface_rec", "laion_face")),
     "truncated": (0.012, ALL),
     "group": (0.025, ALL),
     "scene": (0.020, ALL),
@@ -50,6 +99,8 @@ _CROSS = {
     "vggface2": ("celeba", "casia_webface"),
     "folder": ("celeba", "vggface2", "casia_webface", "casia_webface_rec"),
     "casia_webface_rec": ("casia_webface",),
+    "megaface": ("ffhq",),
+    "laion_face": ("ffhq", "megaface"),
 }
 """Whose pictures may turn up again in a data set."""
 _REASONS = {
@@ -126,7 +177,7 @@ def _plan_source(name: str, first_person: int, first_number: int, seed: int, pre
         kind: Kind = "group" if role == "group" else "scene" if role == "scene" else "portrait"
         others = tuple(first_person + int(i) for i in rng.choice(people, 3, replace=False))
         size = _size(name, role, rng)
-        crowd = others if name in _LOOSE else others[:2]
+        crowd = others if name in _LOOSE + ANNOTATED_CROWDS else others[:2]
         shot = Shot(first_number + place, kind, name, crowd if kind == "group" else (who,), size)
         outcome, reason = _REASONS.get(role, (State.KEPT, None))
         damage: Damage | None = (
@@ -154,7 +205,13 @@ def _roles(name: str, count: int, preset: str) -> list[str]:
 
 
 def _size(name: str, role: str, rng: np.random.Generator) -> tuple[int, int]:
-    fixed = {"celeba": (178, 218), "casia_webface": (250, 250), "casia_webface_rec": (112, 112)}
+    fixed = {
+        "celeba": (178, 218),
+        "casia_webface": (250, 250),
+        "casia_webface_rec": (112, 112),
+        "ffhq": (256, 256),
+        "edface_celeb_1m": (128, 128),
+    }
     if name in fixed:
         return fixed[name]
     if role == "tiny":
@@ -174,6 +231,8 @@ def _size(name: str, role: str, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _coding(name: str, rng: np.random.Generator) -> tuple[str, int]:
+    if name in ("ffhq", "edface_celeb_1m"):
+        return "png", 3
     if name != "folder":
         return "jpg", int(rng.integers(88, 97))
     kind = ("jpg", "jpg", "png", "webp")[int(rng.integers(4))]
@@ -232,11 +291,12 @@ def _near(
     edits: tuple[Edit, ...] = ("recompressed", "brighter", "cropped")
     edit = edits[int(rng.integers(3))]
     size = item.size_px
-    if item.source in _LOOSE:
+    if item.source in (*_LOOSE, "megaface", *ANNOTATED_CROWDS):
         factor = float(rng.choice([1.0, 1.15, 1.3]))
         width, height = original.size_px
         size = round(width * factor), round(height * factor)
-    coding = item.coding if item.source == "folder" else ("jpg", int(rng.integers(78, 88)))
+    keeps = item.source == "folder" or item.coding[0] == "png"
+    coding = item.coding if keeps else ("jpg", int(rng.integers(78, 88)))
     return size, edit, coding
 
 
