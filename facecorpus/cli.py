@@ -31,7 +31,7 @@ Root = Annotated[str, typer.Option("--root", help="Folder or URL that holds the 
 Sources = Annotated[
     str | None,
     typer.Option(
-        "--sources", help="Comma-separated [NAME=]ADAPTER[:PATH], for example celeba,photos=archive:p.tar."
+        "--sources", help="Comma-separated [NAME=]ADAPTER[:PATH] or paths, for example celeba,./photos,p.tar."
     ),
 ]
 RecipeName = Annotated[

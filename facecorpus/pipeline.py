@@ -75,7 +75,10 @@ def open_sources(sources: str, root: str) -> list[Source]:
     Raises:
         UserError: there is none, or one is unknown, named twice or not there.
     """
-    opened = [parse_spec(spec, root) for spec in sources.split(",") if spec.strip()]
+    opened: list[Source] = []
+    for spec in sources.split(","):
+        if spec.strip():
+            opened.append(parse_spec(spec, root, taken=[source.name for source in opened]))
     if not opened:
         raise UserError("--sources is empty; name at least one, for example --sources celeba,vggface2")
     names = [source.name for source in opened]

@@ -65,6 +65,7 @@ def change(limit: str, how: str, why: str) -> str:
 
 DAMAGED = "no setting helps that: the files are damaged or not what their names say; fetch the source again"
 
+EMPTY = declare("empty", State.FAILED, "readable", "The file has no bytes.", DAMAGED)
 CORRUPT = declare(
     "corrupt", State.FAILED, "readable", "It claims to be a picture, but cannot be decoded whole.", DAMAGED
 )

@@ -76,6 +76,11 @@ class Record:
     given_points_px: tuple[float, ...] | None = None
     """The source's own landmarks: x, y of left eye, right eye, nose tip, left and right mouth corner (10
     numbers)."""
+    given_values: dict[str, float] | None = None
+    """Numbers that the source gives besides, by name, as it counts them: AffectNet's "valence", IMDB-WIKI's
+    "face_score" (-inf where its authors found no face). What it does not say has no key."""
+    left_out: str | None = None
+    """Why the source itself says that the input must not be taken, in words; none where it does not."""
 
     # -- score -------------------------------------------------------------------------------------------
     face_index: int = 0
@@ -184,6 +189,8 @@ def _value(record: Record, name: str) -> Any:
     value = getattr(record, name)
     if name == "labels" and value is not None:
         return sorted(value.items(), key=lambda item: label_order(item[0]))
+    if name == "given_values" and value is not None:
+        return sorted(value.items())
     return value
 
 
@@ -200,8 +207,9 @@ def _record(fields: dict[str, Any]) -> Record:
     for name in ("given_box_xyxy_px", "given_points_px", "box_xyxy_px", "points_px", "matrix"):
         if fields.get(name) is not None:
             fields[name] = tuple(fields[name])
-    if fields.get("labels") is not None:
-        fields["labels"] = dict(fields["labels"])
+    for name in ("labels", "given_values"):
+        if fields.get(name) is not None:
+            fields[name] = dict(fields[name])
     if fields.get("state") is not None:
         fields["state"] = State(fields["state"])
     return Record(**fields)

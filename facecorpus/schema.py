@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 3
+VERSION = 4
 """Raised when a table or member changes its meaning; part of every digest."""
 
 JPG, JSON = "jpg", "json"
@@ -46,6 +46,8 @@ _FOUND = [
     ("labels", pa.map_(pa.string(), pa.int16())),
     ("given_box_xyxy_px", _box),
     ("given_points_px", _points),
+    ("given_values", pa.map_(pa.string(), pa.float64())),
+    ("left_out", pa.string()),
 ]
 _JUDGED = [
     ("face_index", pa.int16()),

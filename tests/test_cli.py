@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from conftest import build_arguments, command, run, tree
 from facecorpus import pipeline, recipes, storage
 from facecorpus.cli import app
 from facecorpus.errors import UserError
+from facecorpus.sources.base import Source
 
 COMMANDS = (
     "build",
@@ -247,7 +249,12 @@ def test_words_without_an_option_are_answered(tmp_path: Path) -> None:
 def test_sources_are_looked_for_once(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     look = pipeline.parse_spec
-    monkeypatch.setattr(pipeline, "parse_spec", lambda spec, root: (seen.append(spec), look(spec, root))[1])
+
+    def parse(spec: str, root: str, taken: Sequence[str]) -> Source:
+        seen.append(spec)
+        return look(spec, root, taken=taken)
+
+    monkeypatch.setattr(pipeline, "parse_spec", parse)
     line = ["inventory", "--root", str(drawn), "--out", str(tmp_path / "out"), "--workers", "1"]
     app([*line, "--sources", "celeba,vggface2"], standalone_mode=False)
     assert seen == ["celeba", "vggface2"]

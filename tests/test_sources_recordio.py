@@ -204,3 +204,53 @@ def test_records_that_are_no_images_are_refused(tmp_path: Path) -> None:
     place = write_rec(tmp_path / "y.rec", [struct.pack("<IfQQ", 1000, 0, 0, 0) + b"short"])
     with pytest.raises(UserError, match="says it has 1000 labels"):
         list(archive(place).inventory())
+
+
+def recordio(place: Path) -> Source:
+    return make_source("recordio", "r", str(place))
+
+
+def test_any_recordio_in_a_folder(tmp_path: Path) -> None:
+    """InsightFace's copy of any set: the records' numbers, a `property` file, pickled evaluation sets."""
+    payloads = insightface({0: [b"a0", b"a1"], 1: [b"b0"]})
+    write_rec(tmp_path / "train.rec", payloads, range(len(payloads)))
+    (tmp_path / "property").write_text("2,112,112\n")
+    (tmp_path / "lfw.bin").write_bytes(b"cposix\nsystem\n(S'exit 1'\ntR.")
+    source = recordio(tmp_path)
+    records = list(source.inventory())
+    assert [(r.id, r.identity) for r in records] == [
+        ("r/train.rec/1", "0"), ("r/train.rec/2", "0"), ("r/train.rec/3", "1"),
+    ]  # fmt: skip
+    assert source.notes[-1] == "left aside, as they are pickles, which are never opened: lfw.bin"
+    assert source.stamps().keys() == {"train.rec", "train.rec.idx", "property"}
+    (tmp_path / "property").write_text("8631,112,112")
+    list(source.inventory())
+    assert any("property says 8,631 people; there are 2" in note for note in source.notes)
+    assert [r.id for r in recordio(tmp_path / "train.rec").inventory()] == ["r/1", "r/2", "r/3"]
+
+
+def test_people_are_numbered_in_each_of_several_files(tmp_path: Path) -> None:
+    for name in ("b/train", "a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_rec(tmp_path / f"{name}.rec", [packed(0, 3, b"x")])
+    assert [(r.id, r.identity) for r in recordio(tmp_path).inventory()] == [
+        ("r/a.rec/0", "a/3"),
+        ("r/b/train.rec/0", "b/train/3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["1\tn{0}/1.jpg\t{1}", "{0}\t{1}\tn{0}/1.jpg", "1\tp\t{1}\t1\t2\t3\t4\t5"], ids=str
+)
+def test_labels_beyond_32_bit_floats_come_from_the_list(line: str, tmp_path: Path) -> None:
+    labels = [2**24 - 1, 2**24 + 1, 2**24 + 3]
+    write_rec(tmp_path / "x.rec", [packed(n, float(label), b"x") for n, label in enumerate(labels)])
+    source = recordio(tmp_path)
+    assert [r.identity for r in source.inventory()] == ["16777215", None, None]
+    place = tmp_path / "x.lst"
+    place.write_text("".join(line.format(n, label) + "\n" for n, label in enumerate(labels)))
+    assert [r.identity for r in source.inventory()] == [str(label) for label in labels]
+    assert "x.lst" in source.stamps()
+    place.write_text("".join(line.format(n, 7) + "\n" for n in range(3)))
+    assert [r.identity for r in source.inventory()] == ["16777215", None, None]
+    assert any("its lines do not go with the records" in note for note in source.notes)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from facecorpus.images.picture import EMPTY, NOT_AN_IMAGE, ImageError, unsupported
-from facecorpus.reasons import CORRUPT
+from facecorpus.images.picture import NOT_AN_IMAGE, ImageError, unsupported
+from facecorpus.reasons import CORRUPT, EMPTY
 from facecorpus.signature import HEAD_BYTES, sniff
 
 IMAGE_EXTENSIONS = frozenset(

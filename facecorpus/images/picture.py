@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from facecorpus.reasons import DAMAGED, TOO_MANY_PIXELS, Reason, declare
+from facecorpus.reasons import TOO_MANY_PIXELS, Reason, declare
 from facecorpus.record import State
 
-EMPTY = declare("empty", State.FAILED, "readable", "The file has no bytes.", DAMAGED)
 UNSUPPORTED = declare(
     "unsupported",
     State.FAILED,

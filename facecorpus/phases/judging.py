@@ -21,7 +21,7 @@ from facecorpus.filters.measures import measure_crop
 from facecorpus.filters.no_face import NO_FACE
 from facecorpus.images import Header, ImageError, Picture, Pixels, decode, encode_jpeg, read_header
 from facecorpus.phases.corpus import Corpus
-from facecorpus.phases.scored import ERROR, UNREADABLE
+from facecorpus.phases.scored import ERROR, LEFT_OUT, UNREADABLE
 from facecorpus.reasons import Reason
 from facecorpus.record import Record, State, is_one_of_several
 from facecorpus.sources.base import InputError, Reader
@@ -80,6 +80,8 @@ def judge(corpus: Corpus, reader: Reader, records: Iterable[Record]) -> Iterator
 
 def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
     """Read, judge by the header, decode and hash."""
+    if record.left_out is not None:
+        return _Looked(ended(record, LEFT_OUT, record.left_out))
     try:
         data = reader.read(record)
     except InputError as error:

@@ -19,6 +19,13 @@ UNREADABLE = declare(
     "The source could not be read; the next build tries again.",
     "the storage gave no bytes: when it does, run the same command again",
 )
+LEFT_OUT = declare(
+    "left_out",
+    State.REJECTED,
+    "readable",
+    "The data set itself says that it is not to be taken for a face.",
+    "the data set itself says so; 'facecorpus sources NAME' tells of settings",
+)
 ERROR = declare(
     "error",
     State.FAILED,

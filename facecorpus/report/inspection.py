@@ -100,7 +100,8 @@ def _input(record: Record) -> str:
 
 
 def _labels(record: Record) -> str:
-    return ", ".join(f"{label} {level}" for label, level in (record.labels or {}).items())
+    said = {**(record.labels or {}), **(record.given_values or {})}
+    return ", ".join(f"{name} {value:g}" for name, value in said.items())
 
 
 def _image(record: Record) -> str:

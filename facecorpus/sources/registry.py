@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Collection
 
 from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.plugins import nearest
 from facecorpus.sources.facts import Facts, facts
+from facecorpus.sources.recognised import adapter_for, looks_like_path, name_of
 from facecorpus.sources.source import SOURCES, Source, lies_there
 
 _SPEC = re.compile(r"(?:(?P<name>[^=:/]*)=)?(?P<adapter>[^=:/]*)(?:/(?P<setting>\w+=\w+))?(?::(?P<path>.+))?")
@@ -30,22 +33,30 @@ def make_source(
     return source
 
 
-def parse_spec(spec: str, root: str | None = None, cache: str | None = None) -> Source:
+def parse_spec(
+    spec: str, root: str | None = None, cache: str | None = None, taken: Collection[str] = ()
+) -> Source:
     """The source that `[NAME=]ADAPTER[/SETTING=VALUE][:PATH]` means, for example `celeba` or
-    `photos=archive:photos.tar`.
+    `photos=archive:photos.tar`; or a path alone, `[NAME=]PATH`, whose adapter is found by what lies there.
 
     Args:
-        spec: NAME defaults to ADAPTER; PATH to ADAPTER, and is relative to ROOT unless absolute or a URL.
+        spec: NAME defaults to ADAPTER (of a path alone, to one made from it); PATH to ADAPTER, and is
+            relative to ROOT unless absolute or a URL.
         root: the folder that holds the raw data sets.
         cache: given to the source.
+        taken: names that one made from a path must not have; it gets a number then.
 
     Raises:
         UserError: the spec has another form, the adapter is unknown, or nothing lies at the path.
     """
     match = _SPEC.fullmatch(spec.strip())
+    known = match is not None and match["adapter"] in facts()
+    if not known and (plain := _plain_path(spec.strip(), root, cache, taken)) is not None:
+        return plain
     if match is None:
         raise UserError(
-            f"source {spec!r} has not the form [NAME=]ADAPTER[:PATH], as in photos=archive:photos.tar"
+            f"source {spec!r} has not the form [NAME=]ADAPTER[:PATH], as in photos=archive:photos.tar, and "
+            "is no path to a folder or archive either"
         )
     adapter = match["adapter"]
     name = match["name"] if match["name"] is not None else adapter
@@ -60,6 +71,26 @@ def parse_spec(spec: str, root: str | None = None, cache: str | None = None) -> 
             f"({lies_there(above)}); {source.layout_hint()}"
         )
     return source
+
+
+def _plain_path(spec: str, root: str | None, cache: str | None, taken: Collection[str]) -> Source | None:
+    """The source that a path alone means, `[NAME=]PATH`; None where `spec` is none.
+
+    Relative paths are looked for below ROOT, then below the working directory.
+    """
+    before, equals, after = spec.partition("=")
+    name, path = (before, after) if equals and _NAME.fullmatch(before) else (None, spec)
+    path = os.path.expanduser(path)  # noqa: PTH111 - the shell does it at the beginning of a word alone
+    below = (
+        path if root is None or "://" in path else storage.join("" if path.startswith("/") else root, path)
+    )
+    found = next((place for place in (below, path) if storage.exists(place)), None)
+    if found is None:
+        if not looks_like_path(path):
+            return None
+        above = below.rstrip("/").rpartition("/")[0] or "."
+        raise UserError(f"nothing lies at {below} ({lies_there(above)}); check the path")
+    return make_source(adapter_for(found), name or name_of(found, taken), found, cache)
 
 
 def _location(adapter: str, path: str | None, root: str | None, spec: str) -> str:

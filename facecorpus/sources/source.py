@@ -53,6 +53,8 @@ class Source(ABC):
     """The name that `adapter` gave the class."""
     recipe: ClassVar[str] = "face9m"
     """Name of the corpus recipe that suits the data set."""
+    ids_name_containers: ClassVar[bool] = False
+    """Whether ids hold the container's path: shards often call their members alike."""
     settings: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     """What may be said of a copy of the data set that it does not say itself: setting -> value -> what it
     means."""
@@ -154,7 +156,11 @@ class Source(ABC):
             if not found:
                 place = storage.join(self.location, part.container, part.under)
                 besides = f" ({'; '.join(self.notes)})" if self.notes else ""
-                raise UserError(f"{place} holds no files{besides}; {self.layout_hint()}")
+                if not self.ids_name_containers:
+                    raise UserError(f"{place} holds no files{besides}; {self.layout_hint()}")
+                self.notes.append(f"{place} holds no files")
+        if not hashes:
+            raise UserError(f"{self.location} holds no files; {self.layout_hint()}")
         self.finish()
         if not identified and (reason := self.why_nobody()) is not None:
             self.notes.append(f"of none of its {len(hashes):,} inputs is it known who is shown: {reason}")
@@ -180,7 +186,7 @@ class Source(ABC):
                     stamps[f"{key}.idx"] = storage.stamp(index)
         for path in self.annotation_files():
             stamps[path] = storage.stamp(storage.join(self.location, path))
-        return stamps
+        return stamps | ({"/setting": "=".join(self.setting)} if self.setting else {})
 
     def reader(self) -> Reader:
         """A reader of the inputs' bytes."""
@@ -214,9 +220,13 @@ class Source(ABC):
             self.annotate(record, member)
             yield from self.faces(record)
 
+    def path_in_ids(self, container: str, member: str) -> str:
+        """What the id of an input holds after the source's name."""
+        return storage.join(container, member) if self.ids_name_containers else member
+
     def _record(self, part: Part, member: Member) -> Record:
         return Record(
-            id=f"{self.name}/{_unlike_a_face(member.path)}",
+            id=f"{self.name}/{_unlike_a_face(self.path_in_ids(part.container, member.path))}",
             source=self.name,
             container=part.container,
             member=member.path,
@@ -301,7 +311,8 @@ class Reader:
             UserError: the whole container is gone or damaged.
         """
         member = Member(record.member, record.offset, record.bytes)
-        if record.id.startswith(f"{record.source}/{record.member}//"):
+        path = self._source.path_in_ids(record.container, record.member)
+        if record.id.startswith(f"{record.source}/{path}//"):
             raise InputError(
                 BAD_NAME,
                 f"{_place(self._source.location, record)} has the name of another input before it; "

@@ -10,6 +10,7 @@ from facecorpus.errors import UserError
 from facecorpus.signature import HEAD_BYTES, sniff
 from facecorpus.sources.archives.container import Container
 from facecorpus.sources.archives.folder import FolderContainer
+from facecorpus.sources.archives.parquet import PARQUET_BYTES, ParquetContainer
 from facecorpus.sources.archives.recordio import MAGIC_BYTES, RecordIOContainer
 from facecorpus.sources.archives.tar import TarContainer
 from facecorpus.sources.archives.zip import ZipContainer
@@ -50,6 +51,8 @@ def open_container(url: str, *, under: str = "", cache: str | None = None) -> Co
         return TarContainer(url, gzipped=True, cache=cache)
     if head.startswith(MAGIC_BYTES):
         return RecordIOContainer(url)
+    if head.startswith(PARQUET_BYTES):
+        return ParquetContainer(url)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipContainer(url)
     if head.startswith(b"PK\x07\x08"):
