@@ -92,12 +92,12 @@ def test_names_are_made_unlike(root: Path) -> None:
         ("nowhere", r"no adapter 'nowhere' .*; known: archive"),
         ("texts", r"ROOT/texts holds no pictures, archives, RecordIO or Parquet files; check the path"),
         ("videos", r"ROOT/videos holds videos and no pictures; name the data set .* disfa:ROOT/videos"),
-        ("packed", r"ROOT/packed holds img_celeba\.7z\.001, which is not read in place; unpack it"),
+        ("packed", r"ROOT/packed holds photos\.rar, which is not read in place; unpack it"),
         ("texts/a.txt", r"a\.txt is neither a folder nor a tar"),
     ],
 )
 def test_what_is_not_read(spec: str, words: str, root: Path) -> None:
-    for name in ("texts/a.txt", "videos/a.mp4", "videos/a.txt", "packed/img_celeba.7z.001"):
+    for name in ("texts/a.txt", "videos/a.mp4", "videos/a.txt", "packed/photos.rar"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("x")
     with pytest.raises(UserError, match=words.replace("ROOT", str(root))):

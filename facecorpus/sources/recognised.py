@@ -84,7 +84,7 @@ def _kind(path: str) -> str:
         return "record" if name.endswith(".rec") else "shard"
     if name.endswith(".parquet"):
         return "table"
-    if name.endswith((".7z", ".7z.001", ".rar", ".tar.bz2", ".tar.xz", ".tar.zst")):
+    if name.endswith((".rar", ".tar.bz2", ".tar.xz", ".tar.zst", ".z01")):
         return "packed"
     return "video" if is_video_name(name) else "other"
 

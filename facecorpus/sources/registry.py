@@ -25,12 +25,16 @@ def make_source(
     Raises:
         UserError: there is no such adapter, or it has no such setting.
     """
+    source = _class(adapter)(name, location, cache)
+    source.configure(setting)
+    return source
+
+
+def _class(adapter: str) -> type[Source]:
     if adapter in facts() and adapter not in SOURCES:
         title = facts()[adapter].title
         raise UserError(f"{title} is known but has no adapter; folder and archive read any images")
-    source = SOURCES.get(adapter)(name, location, cache)
-    source.configure(setting)
-    return source
+    return SOURCES.get(adapter)
 
 
 def parse_spec(
@@ -50,7 +54,7 @@ def parse_spec(
         UserError: the spec has another form, the adapter is unknown, or nothing lies at the path.
     """
     match = _SPEC.fullmatch(spec.strip())
-    known = match is not None and match["adapter"] in facts()
+    known = match is not None and (match["adapter"] in SOURCES or match["adapter"] in facts())
     if not known and (plain := _plain_path(spec.strip(), root, cache, taken)) is not None:
         return plain
     if match is None:
@@ -62,6 +66,7 @@ def parse_spec(
     name = match["name"] if match["name"] is not None else adapter
     if not _NAME.fullmatch(name):
         raise UserError(f"source name {name!r} in {spec!r} may hold only a-z, 0-9 and _")
+    _class(adapter)
     location = _location(adapter, match["path"], root, spec)
     source = make_source(adapter, name, location, cache, match["setting"] or "")
     if not storage.exists(source.location):
