@@ -27,6 +27,7 @@ from facecorpus.sources.archives import (
     is_video_name,
     open_container,
     printable,
+    seven_zip_parts,
 )
 from facecorpus.sources.facts import Facts, facts
 
@@ -184,6 +185,8 @@ class Source(ABC):
                 stamps[key] = storage.stamp(place)
                 if (index := index_beside(place)) is not None:
                     stamps[f"{key}.idx"] = storage.stamp(index)
+                for further in seven_zip_parts(place)[1:]:
+                    stamps[key.rpartition(".")[0] + further[-4:]] = storage.stamp(further)
         for path in self.annotation_files():
             stamps[path] = storage.stamp(storage.join(self.location, path))
         return stamps | ({"/setting": "=".join(self.setting)} if self.setting else {})

@@ -12,6 +12,7 @@ from facecorpus.sources.archives.container import (
 )
 from facecorpus.sources.archives.opening import ARCHIVE_ENDINGS, is_archive_name, open_container
 from facecorpus.sources.archives.recordio import index_beside
+from facecorpus.sources.archives.sevenzip import seven_zip_parts
 from facecorpus.sources.archives.video import VIDEO, VideoContainer, frame_name, is_video_name
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "is_video_name",
     "open_container",
     "printable",
+    "seven_zip_parts",
 ]

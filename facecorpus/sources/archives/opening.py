@@ -12,6 +12,8 @@ from facecorpus.sources.archives.container import Container
 from facecorpus.sources.archives.folder import FolderContainer
 from facecorpus.sources.archives.parquet import PARQUET_BYTES, ParquetContainer
 from facecorpus.sources.archives.recordio import MAGIC_BYTES, RecordIOContainer
+from facecorpus.sources.archives.sevenzip import MAGIC as SEVEN_ZIP_MAGIC
+from facecorpus.sources.archives.sevenzip import SevenZipContainer
 from facecorpus.sources.archives.tar import TarContainer
 from facecorpus.sources.archives.zip import ZipContainer
 
@@ -55,6 +57,8 @@ def open_container(url: str, *, under: str = "", cache: str | None = None) -> Co
         return ParquetContainer(url)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipContainer(url)
+    if head.startswith(SEVEN_ZIP_MAGIC):
+        return SevenZipContainer(url)
     if head.startswith(b"PK\x07\x08"):
         raise UserError(
             f"{url} is the first part of a zip split into several files; join them: zip -s 0 "
