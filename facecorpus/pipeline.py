@@ -9,6 +9,7 @@ a full disk or a changed file does only what is missing.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -120,7 +121,7 @@ def found_sources(recipe: CorpusRecipe, root: str) -> list[Source]:
         try:
             found.append(parse_spec(spec, root))
         except UserError:
-            missing.append(spec.partition("=")[0])
+            missing.append(re.split("[=/:]", spec)[0])
     if not found:
         raise UserError(
             f"--root {root}: none of the sources of the recipe {recipe.name} ({', '.join(missing)}) is there "

@@ -160,7 +160,7 @@ def mae_face() -> CorpusRecipe:
     return CorpusRecipe(
         name="mae-face",
         about="MAE-Face: rotated by the eyes, detected again, square crop.",
-        sources=("affectnet", "casia_webface", "imdb_wiki", "celeba"),
+        sources=("affectnet/validation=left_out", "casia_webface", "imdb_wiki", "celeba"),
         limits=Limits(faces="main", max_aspect_ratio=None),
         align="eyes",
     )

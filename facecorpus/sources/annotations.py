@@ -22,6 +22,8 @@ _SEPARATOR = re.compile(r"[,\s]+")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,9}(\.[0-9]{0,9})?")
 _LONGEST_NAME = 255
 _LARGEST = 1e9
+_EYES_NOSE_MOUTH = ((36, 42), (42, 48), (30, 31), (48, 49), (54, 55))
+"""Ranges of the 68 points whose means are the five."""
 _IMAGE = re.compile(r"(.+)\.(?:jpe?g|png)", re.IGNORECASE)
 
 
@@ -176,3 +178,9 @@ def read_columns(url: str, data: bytes, name: str, columns: Sequence[str]) -> An
         raise UserError(f"{url} is not the table it should be ({words}); get it again") from error
     values = np.stack([table.column(column).to_numpy() for column in columns], axis=1)
     return Annotations(url, table.column(name).to_pylist(), values, several=True)
+
+
+def five_of_68(points: Any) -> list[float]:
+    """Ten numbers as `Record.given_points_px`, from 68 points (iBUG's order) in any shape of 136 numbers."""
+    found = np.asarray(points, dtype=np.float64).reshape(68, 2)
+    return [float(v) for first, end in _EYES_NOSE_MOUTH for v in found[first:end].mean(axis=0)]

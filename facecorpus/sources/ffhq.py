@@ -16,6 +16,7 @@ import numpy as np
 from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.record import Record
+from facecorpus.sources.annotations import five_of_68
 from facecorpus.sources.archives import Container
 from facecorpus.sources.base import Member, Part, Source, adapter
 from facecorpus.sources.layouts import chosen, part_named, whole
@@ -25,8 +26,6 @@ _SETS = {"1024": "images1024x1024", "wild": "in-the-wild-images", "thumbnails": 
 _METADATA = ("ffhq-dataset-v2.json", "ffhq-dataset-v1.json")
 _MOST = 70_000
 _TRAINING = 60_000
-_EYES_NOSE_MOUTH = ((36, 42), (42, 48), (30, 31), (48, 49), (54, 55))
-"""Ranges of the 68 points whose means are the five."""
 
 
 @adapter("ffhq")
@@ -94,7 +93,7 @@ class FFHQ(Source):
         try:
             number, page = int(key), str(entry["metadata"]["photo_url"])
             aligned, wild = entry["image"]["face_landmarks"], entry["in_the_wild"]
-            numbers = [*_five(aligned), *_five(wild["face_landmarks"]), *wild["face_rect"]]
+            numbers = [*five_of_68(aligned), *five_of_68(wild["face_landmarks"]), *wild["face_rect"]]
             row = np.array(numbers, dtype=np.float32)
         except (LookupError, TypeError, ValueError) as error:
             raise UserError(f"{url}, entry {key[:20]}, is not as FFHQ's ({error!r}); get it again") from error
@@ -102,11 +101,6 @@ class FFHQ(Source):
             raise UserError(f"{url}, entry {key[:20]}, has numbers that no picture has; get it again")
         self._numbers[number] = row
         self._photos[number] = page
-
-
-def _five(points: Any) -> list[float]:
-    found = np.asarray(points, dtype=np.float64).reshape(68, 2)
-    return [float(v) for first, end in _EYES_NOSE_MOUTH for v in found[first:end].mean(axis=0)]
 
 
 def _known(points: np.ndarray[Any, Any]) -> tuple[float, ...] | None:
