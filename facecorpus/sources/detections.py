@@ -174,12 +174,18 @@ class _Outer:
     """Stands for the dictionary."""
 
 
-_KEPT = (type, FunctionType, _Type, _Outer)
-"""What a file may mean again after the pairs before it were given out, besides what it has meant twice."""
+def _may_recur(value: Any) -> bool:
+    """Whether a file may mean this again after the pairs before it were given out: names, types, functions.
+
+    What it has meant twice before is kept in any case.
+    """
+    if isinstance(value, str):
+        return value.isascii() and value.isprintable()
+    return isinstance(value, (type, FunctionType, _Type, _Outer))
 
 
 def pairs(stream: BinaryIO) -> Iterator[tuple[Any, Any]]:
-    """Keys and values of the dictionary that a pickle (protocol 2 to 5) would make.
+    """Keys and values of the dictionary that a pickle (protocol 2 to 4) would make.
 
     Raises:
         ValueError, TypeError, LookupError, struct.error: it would make, or do, anything else.
@@ -209,8 +215,7 @@ class _Machine:
     def forget(self) -> None:
         """Let go of the pairs, and of all that was remembered but what later ones use too."""
         self.pairs = []
-        kept = {k: v for k, v in self._memo.items() if k in self._recalled or isinstance(v, _KEPT)}
-        self._memo = kept
+        self._memo = {k: v for k, v in self._memo.items() if k in self._recalled or _may_recur(v)}
 
     def step(self) -> None:
         """Follow instructions until there are pairs, or the end."""
