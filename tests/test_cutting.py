@@ -26,6 +26,10 @@ NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=4), unique=True, min_s
 SIZES = st.integers(1, 12)
 
 
+BEFORE_THE_FIRST_CUT = "72ee63f6812ee161"
+"""Name of the unit of a source called s that begins with no cut."""
+
+
 def units_of(names: Sequence[str], size: int) -> dict[str, list[str]]:
     records = [Record(f"s/{name}", "s", "", name) for name in names]
     found = list(cut("s", records, size))
@@ -35,25 +39,30 @@ def units_of(names: Sequence[str], size: int) -> dict[str, list[str]]:
     return {name: [record.member for record in batch] for name, batch in found}
 
 
+def changed_without(names: Sequence[str], left_out: str, size: int) -> tuple[list[str], set[str]]:
+    """Units of all names, and those that are others without one of these: their names."""
+    more, fewer = units_of(names, size), units_of([name for name in names if name != left_out], size)
+    return list(more), {name for name in more.keys() | fewer.keys() if more.get(name) != fewer.get(name)}
+
+
 @settings(max_examples=60, deadline=None)
 @given(NAMES, SIZES, st.data())
 def test_an_input_more_changes_its_own_unit(names: list[str], size: int, data: st.DataObject) -> None:
-    """Where it is itself a cut, the unit it cuts in two; where a unit is as long as may be, also the next."""
-    names.sort()
+    """And where it is itself a cut, the one before."""
+    names = sorted(names)[: LONGEST * size]
     left_out = data.draw(st.sampled_from(names))
-    more, fewer = units_of(names, size), units_of([name for name in names if name != left_out], size)
-    (own,) = (name for name, members in more.items() if left_out in members)
-    changed = {name for name in more.keys() | fewer.keys() if more.get(name) != fewer.get(name)}
-    assert own in changed
-    if max(len(members) for members in [*more.values(), *fewer.values()]) < (LONGEST - 1) * size:
-        before = [name for name in more if more[name][0] < left_out]
-        first = "1c97438b2baa6c4b"  # what comes before the first cut of the source
-        assert changed <= {own, first if before[-1:] in ([], [own]) and len(before) < 2 else before[-1], *before[-2:]}
+    order, changed = changed_without(names, left_out, size)
+    own = next(name for name, members in units_of(names, size).items() if left_out in members)
+    before = order[order.index(own) - 1] if own != order[0] else BEFORE_THE_FIRST_CUT
+    assert own in changed and changed <= {own, before}
 
 
-def test_units_have_the_size_that_is_asked_for_in_the_mean() -> None:
-    sizes = [len(members) for members in units_of([f"{n:06d}" for n in range(60_000)], 20).values()]
+def test_units_have_the_size_that_is_asked_for_and_what_is_too_long_is_cut_where_it_was_before() -> None:
+    names = [f"{n:05d}" for n in range(20_000)]
+    sizes = [len(members) for members in units_of(names, 20).values()]
     assert 18 < np.mean(sizes) < 22 and max(sizes) <= 80
+    changes = [len(changed_without(names[n : n + 1000], names[n + 500], 20)[1]) for n in range(0, 19_000, 60)]
+    assert np.mean([count == 1 for count in changes]) > 0.9 and max(changes) <= 4
 
 
 RANKS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2**64 - 1)), unique=True, max_size=120)
