@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from facecorpus import storage, units
-from facecorpus.engines import local
+from facecorpus.engines import ENGINES
 from facecorpus.errors import UserError
 from facecorpus.faces.detector import make_detector
 from facecorpus.ledger import SourceLedger
@@ -28,7 +28,6 @@ from facecorpus.recipes import CorpusRecipe
 from facecorpus.sources.base import Source, lies_there, parse_spec
 from facecorpus.units import Done
 
-ENGINES = {"local": local.run}
 PHASES = (inventory.PHASE, score.PHASE, select.PHASE, materialise.PHASE, verify.PHASE)
 
 
@@ -193,7 +192,7 @@ def run(
     Returns:
         The marks of what is done now.
     """
-    done, run_units = Done(corpus.out), functools.partial(ENGINES[engine], workers=workers)
+    done, run_units = Done(corpus.out), functools.partial(ENGINES.get(engine), workers=workers)
     if PHASES[0] in phases:
         _clean_asides(corpus)
     for phase in phases:

@@ -1,9 +1,19 @@
-"""What runs units. An engine is one function, registered by its name; it knows nothing of what it runs."""
+"""What runs units. An engine is one function, registered by its name; it knows nothing of what it runs.
+
+from facecorpus.engines import ENGINES
+
+@ENGINES.register("patient")
+def run(function, context, tasks, workers, *, revive=None):
+    for task in tasks:
+        yield task, function(context, task)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
+
+from facecorpus.plugins import Registry
 
 Context = TypeVar("Context")
 Task = TypeVar("Task")
@@ -31,3 +41,6 @@ class Engine(Protocol):
     ) -> Iterator[tuple[Task, Result]]:
         """Run `function(context, task)` for every task, `workers` at a time."""
         ...
+
+
+ENGINES = Registry[Engine]("there is no engine {}", __name__)

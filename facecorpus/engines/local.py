@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from facecorpus import plugins, units
-from facecorpus.engines import Context, Result, Revive, Task
+from facecorpus.engines import ENGINES, Context, Result, Revive, Task
 from facecorpus.errors import UserError
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -29,6 +29,7 @@ threads spin: with two workers on two cores that costs more than half the speed 
 _SPAWN = multiprocessing.get_context("spawn")
 
 
+@ENGINES.register("local")
 def run(
     function: Callable[[Context, Task], Result],
     context: Context,
