@@ -53,7 +53,7 @@ def checkpoints(where: Path) -> list[Path]:
     """
     if where.name.startswith(STEP) or is_final(where):
         return [where]
-    found = [where / "checkpoints" / f"{STEP}{step:08d}" for step in checkpoint.steps(where)]
+    found = [where / checkpoint.FOLDER / checkpoint.step_name(step) for step in checkpoint.steps(where)]
     if not found:
         inner = sorted(where.glob("seed-*/fold-*"))
         hint = f"it holds runs of folds: give one, such as {inner[0]}" if inner else "train first"
