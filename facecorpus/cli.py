@@ -46,6 +46,7 @@ Settings = Annotated[
     typer.Option("--set", help="Change one recipe value: NAME=VALUE, for example align=box."),
 ]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")]
+EngineName = Annotated[str, typer.Option("--engine", help="What runs the parts: local, or a plug-in's.")]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Detector weights, where they cannot be downloaded.")
 ]
@@ -119,6 +120,7 @@ def build(
     recipe: RecipeName = None,
     settings: Settings = None,
     workers: Workers = None,
+    engine: EngineName = "local",
     weights: Weights = None,
     device: Device = "auto",
     rebuild: Rebuild = False,
@@ -126,20 +128,20 @@ def build(
 ) -> None:
     """Turn data sets into verified shards: inventory, score, select, materialise, verify. Resumes where it
     stopped."""
-    from facecorpus import pipeline
+    from facecorpus import pipeline, progress
     from facecorpus.report import alarms, ledger_text
 
     _refuse(stray, "build")
     corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
-    built = pipeline.build(corpus, _cores(workers))
+    built = pipeline.build(corpus, engine=engine, workers=_cores(workers))
     typer.echo(ledger_text(built.ledgers))
     typer.echo(
-        f"\n{built.samples:,} samples in {len(built.shards)} shards, verified from their bytes: {out}/shards"
+        f"\n{built.samples:,} samples in {built.shards} shards, verified from their bytes: {out}/shards"
     )
     if report:
         _report(corpus)
     for alarm in alarms(corpus, built.ledgers):
-        pipeline.say(f"alarm: {alarm.text}")
+        progress.say(f"alarm: {alarm.text}")
 
 
 @app.command()
@@ -151,6 +153,7 @@ def inventory(
     recipe: RecipeName = None,
     settings: Settings = None,
     workers: Workers = None,
+    engine: EngineName = "local",
     weights: Weights = None,
     device: Device = "auto",
     rebuild: Rebuild = False,
@@ -161,7 +164,7 @@ def inventory(
 
     _refuse(stray, "inventory")
     corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
-    pipeline.run_inventory(corpus, _cores(workers))
+    pipeline.run(corpus, phase.PHASE, engine=engine, workers=_cores(workers))
     for name, count in phase.counts(corpus).items():
         typer.echo(f"{name}: {count:,} inputs")
 
@@ -175,49 +178,63 @@ def _opened(out: str, weights: str | None = None, device: str = "auto") -> Corpu
 
 
 @app.command()
-def score(corpus: At, workers: Workers = None, weights: Weights = None, device: Device = "auto") -> None:
+def score(
+    corpus: At,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    weights: Weights = None,
+    device: Device = "auto",
+) -> None:
     """Phase 2: decode, filter, detect, align and hash every input that has no up-to-date row."""
     from facecorpus import pipeline
+    from facecorpus.phases import score as phase
 
     opened = _opened(corpus, weights, device)
     pipeline.check_build(opened)
-    pipeline.run_score(opened, _cores(workers))
+    pipeline.run(opened, phase.PHASE, engine=engine, workers=_cores(workers))
 
 
 @app.command()
-def select(corpus: At) -> None:
+def select(corpus: At, engine: EngineName = "local") -> None:
     """Phase 3: find duplicates and give every row its one terminal state."""
     from facecorpus import pipeline
+    from facecorpus.phases import select as phase
 
-    pipeline.run_select(_opened(corpus))
+    pipeline.run(_opened(corpus), phase.PHASE, engine=engine)
 
 
 @app.command()
-def materialise(corpus: At, workers: Workers = None) -> None:
+def materialise(corpus: At, workers: Workers = None, engine: EngineName = "local") -> None:
     """Phase 4: write the shards."""
     from facecorpus import pipeline
+    from facecorpus.phases import materialise as phase
 
-    table = pipeline.run_materialise(_opened(corpus), _cores(workers))
-    typer.echo(f"{sum(table['samples'].to_pylist()):,} samples in {len(table)} shards")
+    done = pipeline.run(_opened(corpus), phase.PHASE, engine=engine, workers=_cores(workers))
+    shards = phase.shipped(done)
+    typer.echo(f"{sum(shard['samples'] for shard in shards):,} samples in {len(shards)} shards")
 
 
 @app.command()
 def verify(
     corpus: At,
     workers: Workers = None,
+    engine: EngineName = "local",
     truth: Annotated[
         Path | None,
         typer.Option("--truth", help="Also check a corpus of drawn people against their truth file."),
     ] = None,
 ) -> None:
-    """Phase 5: check shards, manifests, indexes and the ledger again, from the bytes."""
+    """Phase 5: check shards, manifests, indexes and the ledger again, every byte of them, whatever an earlier
+    run has checked."""
     from facecorpus import pipeline
+    from facecorpus.phases import verify as phase
 
     opened = _opened(corpus)
-    ledgers = pipeline.run_verify(opened, _cores(workers))
+    done = pipeline.run(opened, phase.PHASE, engine=engine, workers=_cores(workers), afresh=True)
     if truth is not None:
         typer.echo(pipeline.check_against(opened, truth))
-    inputs, kept = sum(e.inputs for e in ledgers.values()), sum(e.samples for e in ledgers.values())
+    ledgers = phase.ledgers(done).values()
+    inputs, kept = sum(e.inputs for e in ledgers), sum(e.samples for e in ledgers)
     typer.echo(f"verified: {kept:,} samples; all {inputs:,} inputs accounted for")
 
 

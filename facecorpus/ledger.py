@@ -9,7 +9,9 @@ the best state any of its faces reached (kept, then duplicate, rejected, failed)
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +39,23 @@ class SourceLedger:
     def closes(self) -> bool:
         """Whether every input has exactly one terminal state."""
         return self.inputs == sum(self.states[state] for state in TERMINAL) == sum(self.states.values())
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        reasons = [[*why, count] for why, count in self.reasons.items()]
+        return {
+            "source": self.source,
+            "inputs": self.inputs,
+            "samples": self.samples,
+            "states": dict(self.states),
+            "reasons": reasons,
+        }
+
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any]) -> SourceLedger:
+        """The ledger that `plain` gave."""
+        reasons = Counter({(state, reason): count for state, reason, count in data["reasons"]})
+        return cls(data["source"], data["inputs"], data["samples"], Counter(data["states"]), reasons)
 
 
 def input_id(record_id: str) -> str:

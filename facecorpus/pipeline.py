@@ -8,57 +8,37 @@ a full disk or a changed file does only what is missing.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pyarrow as pa
+from typing import Any
 
 from facecorpus import storage, units
-from facecorpus.engines import local
+from facecorpus.engines import ENGINES
 from facecorpus.errors import UserError
 from facecorpus.faces.detector import make_detector
 from facecorpus.ledger import SourceLedger
-from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory, materialise, score, select, verify
 from facecorpus.phases.corpus import CONFIG, INDEXES, Corpus, SourceSpec
-from facecorpus.progress import Progress
+from facecorpus.phases.phase import AGAIN, Phase, work
+from facecorpus.progress import Progress, say
 from facecorpus.recipes import CorpusRecipe
 from facecorpus.sources.base import Source, lies_there, parse_spec
-from facecorpus.units import Unit
+from facecorpus.units import Done
 
-
-class Phase(NamedTuple):
-    """What the engine needs of a phase."""
-
-    name: str
-    plan: Callable[[Corpus], list[Unit]]
-    run: Callable[[Corpus, Unit], dict[str, Any]]
-    paths: Callable[[Unit], Sequence[str]]
-    """What a unit writes, relative to the corpus."""
-    revive: Callable[[Unit, Any, str], Unit] | None = None
-    """What to run in place of a unit whose worker died; see `engines.local.run`."""
-
-
-INVENTORY = Phase(inventory.PHASE, inventory.plan, inventory.run, lambda unit: [inventory.path(unit.name)])
-SCORE = Phase(score.PHASE, score.plan, score.run, lambda unit: score.paths(unit.name), revive=score.revive)
-SELECT = Phase(select.PHASE, select.plan, select.run, lambda unit: [select.SELECTION, select.PLACEMENT])
-MATERIALISE = Phase(
-    materialise.PHASE, materialise.plan, materialise.run, lambda unit: materialise.paths(unit.name)
-)
+PHASES = (inventory.PHASE, score.PHASE, select.PHASE, materialise.PHASE, verify.PHASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
     """What `build` made."""
 
-    shards: pa.Table
-    ledgers: dict[str, SourceLedger]
+    shards: int
     samples: int
+    ledgers: dict[str, SourceLedger]
 
 
 def choose_detector(recipe: CorpusRecipe, device: str) -> str:
@@ -201,50 +181,61 @@ def check_build(corpus: Corpus) -> None:
         )
 
 
-def run_phase(
-    corpus: Corpus,
-    phase: Phase,
-    workers: int,
-    label: str,
-    unit: str,
-    *,
-    again: Callable[[Unit], bool] | None = None,
-) -> list[Unit]:
-    """Run the units of a phase that are not done, or that `again` wants done again; returns the whole
-    plan."""
-    plan = phase.plan(corpus)
-    missing = [u for u in plan if not units.is_done(corpus.out, u) or (again is not None and again(u))]
-    stale = [u for u in missing if units.read_mark(corpus.out, phase.name, u.name) is not None]
-    paths = {u.name: phase.paths(u) for u in plan}
-    dropped = units.discard(
-        corpus.out, phase.name, paths.keys(), {p for names in paths.values() for p in names}
-    )
-    if stale or dropped:
-        say(
-            f"{label}: {len(stale)} parts are out of date and done again, "
-            f"{len(dropped)} are no longer needed and removed"
-        )
-    done = sum(u.size for u in plan) - sum(u.size for u in missing)
-    units.claim(corpus.out, phase.name, paths)
+def run(
+    corpus: Corpus, *phases: Phase, engine: str = "local", workers: int = 1, afresh: bool = False
+) -> Done:
+    """Run phases, one after the other: of each the units that are not done or shall be done again.
+
+    Args:
+        corpus: the corpus.
+        phases: in the order of `PHASES`.
+        engine: name of what runs the units.
+        workers: how many of them at once.
+        afresh: all units of the phases, whatever is done.
+
+    Returns:
+        The marks of what is done now.
+    """
+    done, run_units = Done(corpus.out), functools.partial(ENGINES.get(engine), workers=workers)
+    if PHASES[0] in phases:
+        _clean_asides(corpus)
+    for phase in phases:
+        _run_phase(corpus, phase, done, run_units, afresh)
+    return done
+
+
+def _run_phase(corpus: Corpus, phase: Phase, done: Done, engine: Callable[..., Any], afresh: bool) -> None:
+    plan, marks = phase.plan(corpus, done), done.marks(phase.name)
+    missing = [
+        unit for unit in plan if afresh or not done.holds(unit) or marks[unit.name]["summary"].get(AGAIN)
+    ]
+    if phase.paths is not None:
+        paths = {unit.name: phase.paths(unit) for unit in plan}
+        stale = sum(unit.name in marks for unit in missing)
+        kept = {path for each in paths.values() for path in each}
+        dropped = units.discard(done, phase.name, paths.keys(), kept)
+        if stale or dropped:
+            say(
+                f"{phase.name}: {stale} parts are out of date and done again, "
+                f"{len(dropped)} are no longer needed and removed"
+            )
+        units.claim(done, phase.name, paths)
     if missing:
-        with Progress(label, sum(u.size for u in plan), unit, done) as progress:
-            for finished, _ in local.run(phase.run, corpus, missing, workers, revive=phase.revive):
-                progress.update(finished.size)
-    return plan
+        total, left = (sum(unit.size for unit in each) for each in (plan, missing))
+        with Progress(phase.name, total, phase.counted, total - left) as progress:
+            function = functools.partial(work, phase.run)
+            for unit, mark in engine(function, corpus, missing, revive=phase.revive):
+                marks[unit.name] = mark
+                progress.update(unit.size)
+    phase.finish(corpus, plan, done)
 
 
-def say(text: str) -> None:
-    """A line for the person, on standard error."""
-    print(text, file=sys.stderr, flush=True)
-
-
-_PHASES = (INVENTORY, SCORE, SELECT, MATERIALISE)
 _FIXED = frozenset({CONFIG, materialise.SHARDS, verify.VERIFIED, "report.html"})
 
 
 def _clean_asides(corpus: Corpus) -> None:
     """Remove what killed writers of this corpus left aside."""
-    claimed = {path for phase in _PHASES for path in units.claimed(corpus.out, phase.name)}
+    claimed = {path for phase in PHASES for path in units.claimed(corpus.out, phase.name)}
 
     def ours(path: str) -> bool:
         return path in claimed or path in _FIXED or path.startswith((f"{units.DONE}/", f"{INDEXES}/"))
@@ -252,86 +243,20 @@ def _clean_asides(corpus: Corpus) -> None:
     storage.clean_asides(corpus.out, ours)
 
 
-def run_inventory(corpus: Corpus, workers: int) -> None:
-    """List the inputs of every source."""
-    _clean_asides(corpus)
-    run_phase(corpus, INVENTORY, workers, "inventory", "sources")
-    for note in inventory.notes(corpus):
-        say(f"note: {note}")
-
-
-def run_score(corpus: Corpus, workers: int) -> None:
-    """Score every input that has no up-to-date row; inputs that could not be read last time are tried
-    again."""
-
-    def unreadable(unit: Unit) -> bool:
-        mark = units.read_mark(corpus.out, score.PHASE, unit.name)
-        return bool(mark and mark["summary"].get("again"))
-
-    run_phase(corpus, SCORE, workers, "score", "images", again=unreadable)
-
-
-def run_select(corpus: Corpus) -> None:
-    """Decide on every row."""
-    run_phase(corpus, SELECT, 1, "select", "rows")
-
-
-def run_materialise(corpus: Corpus, workers: int) -> pa.Table:
-    """Write the shards; returns `shards.parquet`."""
-    return materialise.finish(corpus, run_phase(corpus, MATERIALISE, workers, "materialise", "samples"))
-
-
-def run_verify(corpus: Corpus, workers: int) -> dict[str, SourceLedger]:
-    """Check everything from the bytes and record it; returns the ledger.
-
-    Raises:
-        UserError: something is not as claimed; the message counts the faults and names the first ones.
-    """
-    corpus = corpora.as_recorded(corpus)
-    if not units.has_record(corpus.out, materialise.PHASE) and not storage.exists(
-        storage.join(corpus.out, materialise.SHARDS)
-    ):
-        raise UserError(f"{corpus.out} has no shards yet; run 'facecorpus materialise' or 'build' first")
-    checks, faults = verify.plan(corpus)
-    found: list[tuple[Unit, verify.Found]] = []
-    with Progress("verify", sum(unit.size for unit in checks), "rows") as progress:
-        for unit, result in local.run(verify.check, corpus, checks, workers):
-            found.append((unit, result))
-            faults.extend(result.faults)
-            progress.update(unit.size)
-    ledgers: dict[str, SourceLedger] = {}
-    if not faults:
-        faults, ledgers = verify.conclude(corpus, found)
-    if faults:
-        shown = sorted(faults)
-        listed = "\n  ".join(shown[:10]) + (f"\n  and {len(faults) - 10} more" if len(faults) > 10 else "")
-        raise UserError(
-            f"{corpus.out} is not what it claims to be, {len(faults)} faults; delete the files named and "
-            f"build again:\n  {listed}"
-        )
-    if (why := verify.publish(corpus, ledgers)) is not None:
-        say(f"note: all is verified, but {verify.VERIFIED} could not be written: {why}")
-    return ledgers
-
-
-def build(corpus: Corpus, workers: int) -> Built:
+def build(corpus: Corpus, *, engine: str = "local", workers: int = 1) -> Built:
     """All phases. The corpus is whole and verified when this returns.
 
     Raises:
         UserError: nothing was kept, or a phase failed.
     """
-    run_inventory(corpus, workers)
-    run_score(corpus, workers)
-    run_select(corpus)
-    table = run_materialise(corpus, workers)
-    ledgers = run_verify(corpus, workers)
+    done = run(corpus, *PHASES, engine=engine, workers=workers)
     _clean_asides(corpus)  # of processes that were still dying when this one began
-    samples = sum(table["samples"].to_pylist())
-    if samples == 0:
+    shards, ledgers = materialise.shipped(done), verify.ledgers(done)
+    if not shards:
         from facecorpus.report import nothing_kept
 
         raise UserError(nothing_kept(corpus, ledgers))
-    return Built(table, ledgers, samples)
+    return Built(len(shards), sum(shard["samples"] for shard in shards), ledgers)
 
 
 def check_against(corpus: Corpus, truth: Path) -> str:

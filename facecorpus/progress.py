@@ -52,3 +52,8 @@ class Progress:
         )
         counted = f"{self.label}: {self.done:,} of {self.total:,} {self.unit}"
         print(f"{counted} in {seconds:.1f} s, {rate:,.0f}/s{left}", file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """A line for the person, on standard error."""
+    print(text, file=sys.stderr, flush=True)

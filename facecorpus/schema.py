@@ -3,8 +3,8 @@ here.
 
     OUT/corpus.json                      recipe, sources (and which are drawn), detector, versions
     OUT/inventory/SOURCE.parquet         INVENTORY: every input exactly once
-    OUT/scores/SOURCE/part-00000.parquet SCORES: one row per input (or per face), kept or not, with the reason
-    OUT/staged/SOURCE/part-00000.crops   the encoded crops of that part, end to end
+    OUT/scores/SOURCE/part-HASH.parquet  SCORES: one row per input (or per face), kept or not, with the reason
+    OUT/staged/SOURCE/part-HASH.crops    the encoded crops of that part, end to end
     OUT/selection.parquet                SELECTION: exactly one terminal state per row
     OUT/shards/NAME-000000.tar           USTAR, KEY.jpg (and KEY.json where the recipe asks), readable by
     webdataset OUT/shards/NAME-000000.tar.idx       little-endian uint64 byte offsets of the samples, and of

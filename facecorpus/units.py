@@ -61,11 +61,17 @@ def _mark(out: str, phase: str, name: str) -> str:
     return storage.join(out, DONE, phase, f"{name}.json")
 
 
-def finish(out: str, unit: Unit, outputs: Sequence[Output], summary: Mapping[str, Any] | None = None) -> None:
-    """Publish the unit's done mark; its outputs must be in place."""
+def mark_of(
+    unit: Unit, outputs: Sequence[Output], summary: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the done mark of a unit holds."""
     listed = [{"path": o.path, "bytes": o.bytes, "sha256": o.sha256} for o in outputs]
-    mark = {"digest": unit.digest, "outputs": listed, "summary": dict(summary or {})}
-    storage.publish_json(_mark(out, unit.phase, unit.name), sealed(mark))
+    return sealed({"digest": unit.digest, "outputs": listed, "summary": dict(summary or {})})
+
+
+def publish_mark(out: str, unit: Unit, mark: Mapping[str, Any]) -> None:
+    """Publish the unit's done mark, whose outputs must be in place."""
+    storage.publish_json(_mark(out, unit.phase, unit.name), mark)
 
 
 def sealed(obj: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,8 +97,10 @@ def is_sealed(data: bytes) -> bool:
 def read_mark(out: str, phase: str, name: str) -> dict[str, Any] | None:
     """The done mark of a unit, or None when there is none that is as it was written."""
     url = _mark(out, phase, name)
-    if not storage.exists(url):
-        return None
+    return _read_mark(url) if storage.exists(url) else None
+
+
+def _read_mark(url: str) -> dict[str, Any] | None:
     with storage.open_read(url) as file:
         data = file.read()
     # A mark is published whole, so another one is damage from outside; the unit is run again.
@@ -123,25 +131,35 @@ def _is_below(path: object) -> bool:
     return isinstance(path, str) and not path.startswith("/") and ".." not in path.split("/")
 
 
-def is_done(out: str, unit: Unit) -> bool:
-    """Whether the unit's mark carries its digest and every output is there with its size."""
-    mark = read_mark(out, unit.phase, unit.name)
-    if mark is None or mark["digest"] != unit.digest:
-        return False
-    for output in mark["outputs"]:
-        url = storage.join(out, output["path"])
-        if not storage.exists(url) or storage.size(url) != output["bytes"]:
-            return False
-    return True
+class Done:
+    """The done marks of a corpus. Those of a phase are listed and read once."""
 
+    def __init__(self, out: str) -> None:
+        self.out = out
+        self._marks: dict[str, dict[str, dict[str, Any]]] = {}
 
-def names(out: str, phase: str) -> list[str]:
-    """Names of the units of a phase that have a done mark, sorted."""
-    folder = storage.join(out, DONE, phase)
-    if not storage.exists(folder):
-        return []
-    found = (path for path, _, _ in storage.walk_files(folder))
-    return sorted(path[: -len(".json")] for path in found if path.endswith(".json"))
+    def marks(self, phase: str) -> dict[str, dict[str, Any]]:
+        """The marks of a phase by the units' names; who finishes a unit puts its mark in."""
+        if phase not in self._marks:
+            folder = storage.join(self.out, DONE, phase)
+            paths = [path for path, _, _ in storage.walk_files(folder)] if storage.exists(folder) else []
+            found = {path: _read_mark(storage.join(folder, path)) for path in paths if path.endswith(".json")}
+            self._marks[phase] = {path[: -len(".json")]: mark for path, mark in found.items() if mark}
+        return self._marks[phase]
+
+    def of(self, unit: Unit) -> dict[str, Any] | None:
+        """The unit's mark, where that carries its digest."""
+        mark = self.marks(unit.phase).get(unit.name)
+        return mark if mark is not None and mark["digest"] == unit.digest else None
+
+    def holds(self, unit: Unit) -> bool:
+        """Whether the unit's mark carries its digest and every output is there with its size."""
+        mark = self.of(unit)
+        return mark is not None and all(
+            storage.exists(url) and storage.size(url) == output["bytes"]
+            for output in mark["outputs"]
+            for url in (storage.join(self.out, output["path"]),)
+        )
 
 
 _listeners: list[Callable[[Any], None]] = []
@@ -187,33 +205,33 @@ def claimed(out: str, phase: str) -> set[str]:
     return set(paths)
 
 
-def claim(out: str, phase: str, wanted: Mapping[str, Iterable[str]]) -> None:
+def claim(done: Done, phase: str, wanted: Mapping[str, Iterable[str]]) -> None:
     """Put on record that units of `phase` are about to write files: their paths by the unit's name.
 
     Raises:
         UserError: at one of them lies a file that is not on record.
     """
-    known = claimed(out, phase)
+    known = claimed(done.out, phase)
     fresh: set[str] = set()
     for name, paths in wanted.items():
         if new := set(paths) - known:
-            mark = read_mark(out, phase, name) or {"outputs": []}
+            mark = done.marks(phase).get(name, {"outputs": []})
             fresh |= new
             for path in sorted(new - {output["path"] for output in mark["outputs"]}):
-                if storage.exists(storage.join(out, path)):
+                if storage.exists(storage.join(done.out, path)):
                     raise UserError(
-                        f"{storage.join(out, path)} is in the way, and facecorpus did not write it; move it "
-                        "elsewhere and run the same command again"
+                        f"{storage.join(done.out, path)} is in the way, and facecorpus did not write it; "
+                        "move it elsewhere and run the same command again"
                     )
     if fresh:
-        storage.publish_json(_record(out, phase), sealed({"paths": sorted(known | fresh)}))
+        storage.publish_json(_record(done.out, phase), sealed({"paths": sorted(known | fresh)}))
 
 
-def discard(out: str, phase: str, keep: Set[str], paths: Set[str]) -> list[str]:
+def discard(done: Done, phase: str, keep: Set[str], paths: Set[str]) -> list[str]:
     """Remove the marks and the files on record of units of `phase` that the plan no longer holds.
 
     Args:
-        out: the corpus.
+        done: the marks of the corpus.
         phase: name of the phase.
         keep: names of the plan's units.
         paths: what these write.
@@ -222,12 +240,11 @@ def discard(out: str, phase: str, keep: Set[str], paths: Set[str]) -> list[str]:
         The names of the units whose marks were removed. A file that is not, or no longer, what the records
         say is left alone.
     """
-    marks = {
-        name: mark for name in names(out, phase) if name not in keep if (mark := read_mark(out, phase, name))
-    }
-    outputs = {output["path"]: output for mark in marks.values() for output in mark["outputs"]}
+    out, marks = done.out, done.marks(phase)
+    gone = {name: marks.pop(name) for name in sorted(marks.keys() - keep)}
+    outputs = {output["path"]: output for mark in gone.values() for output in mark["outputs"]}
     known = claimed(out, phase)
-    for name in sorted(marks):  # the marks first: without them the outputs count for nothing
+    for name in gone:  # the marks first: without them the outputs count for nothing
         storage.remove(_mark(out, phase, name))
     for path in sorted((known | outputs.keys()) - paths):
         url = storage.join(out, path)
@@ -235,7 +252,7 @@ def discard(out: str, phase: str, keep: Set[str], paths: Set[str]) -> list[str]:
             storage.remove(url)
     if known - paths:
         storage.publish_json(_record(out, phase), sealed({"paths": sorted(known & paths)}))
-    return sorted(marks)
+    return sorted(gone)
 
 
 def _holds(url: str, output: Mapping[str, Any]) -> bool:

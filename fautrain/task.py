@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from facecorpus.plugins import Registry
 from fautrain.config import RunConfig
-from fautrain.data import Batch, Loader
+from fautrain.data import Augment, Batch, Loader, LoaderOptions
 from fautrain.data.decode import affine
 from fautrain.runlog import RunLog
 
@@ -120,15 +120,16 @@ task = TASKS.register
 """Decorator that makes a class the task of a configuration: `@task("mae")`."""
 
 
-def reading(config: RunConfig, rank: int, world: int) -> dict[str, Any]:
-    """What all loaders of a run have in common, as options of `fautrain.data`'s."""
+def reading(config: RunConfig, rank: int, world: int) -> LoaderOptions:
+    """What all loaders of a run have in common."""
     data = config.data
-    return {
-        "batch_per_step": data.batch_per_step,
-        "rank": rank,
-        "world": world,
-        "workers": data.workers,
-        "prefetch": data.prefetch,
-        "image_px": config.model.image_px,
-        "cache": data.cache,
-    }
+    return LoaderOptions(
+        batch_per_step=data.batch_per_step,
+        seed=config.seed,
+        rank=rank,
+        world=world,
+        augment=Augment(image_px=config.model.image_px),
+        workers=data.workers,
+        prefetch=data.prefetch,
+        cache=data.cache,
+    )

@@ -16,10 +16,10 @@ from fuzz_archives import MEMBERS, checksummed
 from fuzzing import Target, sentence
 from labelled_shards import write_labelled
 
-from fautrain.data import make_loader, open_corpus, shard_cache
+from fautrain.data import Augment, LoaderOptions, make_loader, open_corpus, shard_cache
 from fautrain.data.benchmark import benchmark
 from fautrain.data.dataset import ShardFiles
-from fautrain.data.decode import Augment, Decoder, UndecodableError
+from fautrain.data.decode import Decoder, UndecodableError
 from fautrain.data.index import ShardIndex, index_shard
 from fautrain.data.labels import read_labels
 from fautrain.data.provenance import is_drawn
@@ -97,7 +97,14 @@ def _read_corpus(path: Path) -> None:
     root = path.parent.parent if path.parent.name == "shards" else path.parent
     try:
         loader = make_loader(
-            str(root), batch_per_step=2, image_px=PX, max_bad=1.0, cache=str(root.parent / "cache"), pin=False
+            str(root),
+            LoaderOptions(
+                batch_per_step=2,
+                augment=Augment(image_px=PX),
+                max_bad=1.0,
+                cache=str(root.parent / "cache"),
+                pin=False,
+            ),
         )
         for _ in loader.epoch():
             pass

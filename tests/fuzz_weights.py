@@ -15,12 +15,12 @@ from fuzzing import Target, sentence
 from safetensors.torch import save_file
 
 from fautrain import checkpoint
-from fautrain.checkpoint.disk import sha256
 from fautrain.checkpoint.manifest import write_manifest
 from fautrain.config import override, to_plain
 from fautrain.data.benchmark import benchmark
 from fautrain.errors import UserError
 from fautrain.evaluation import Header, Predictions, read_fold, read_predictions, write_predictions
+from fautrain.files import sha256
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
 from fautrain.models.weights import read_weights

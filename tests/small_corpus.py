@@ -8,10 +8,13 @@ import cv2
 
 from facecorpus import pipeline
 from facecorpus.phases import corpus as corpora
+from facecorpus.phases import inventory
 from facecorpus.phases.corpus import Corpus
+from facecorpus.phases.scored import part_name
 from facecorpus.recipes import override, recipe
 from facecorpus.synth.face import draw_face
 from facecorpus.synth.identity import Identity
+from facecorpus.units import Done
 
 SETTINGS = ("inputs_per_unit=3", "samples_per_shard=3")
 
@@ -28,6 +31,15 @@ def draw_pictures(root: Path, count: int = 7) -> Path:
     return root
 
 
+def part_of(out: Path, member: str, source: str = "folder") -> str:
+    """Name of the scoring unit that holds an input, which must have been listed."""
+    corpus = corpora.load(str(out))
+    for number, part in enumerate(inventory.parts(corpus, Done(corpus.out), source)):
+        if f"{source}/{member}" in inventory.read_part(corpus, source, number)["id"].to_pylist():
+            return part_name(source, part.name)
+    raise LookupError(member)
+
+
 def prepare(root: Path, out: Path, *settings: str, sources: str = "folder", rebuild: bool = False) -> Corpus:
     """A settled corpus of a few inputs a unit and a few samples a shard; nothing is listed yet."""
     chosen = override(recipe("sample"), [*SETTINGS, *settings])
@@ -40,5 +52,5 @@ def prepare(root: Path, out: Path, *settings: str, sources: str = "folder", rebu
 def build(root: Path, out: Path, *settings: str, sources: str = "folder") -> Corpus:
     """A built corpus."""
     made = prepare(root, out, *settings, sources=sources)
-    pipeline.build(made, 1)
+    pipeline.build(made)
     return made

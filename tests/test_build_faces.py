@@ -11,6 +11,7 @@ from conftest import run
 from small_corpus import build
 
 from facecorpus import pipeline
+from facecorpus.phases import verify
 from facecorpus.synth.face import Framing, draw_face
 from facecorpus.synth.identity import Identity
 
@@ -62,5 +63,5 @@ def test_a_file_named_like_a_face_is_no_face(tmp_path: Path) -> None:
         "folder/g.png", "folder/g.png##", "folder/g.png#1", "folder/g.png#1#"
     ]  # fmt: skip
     assert {row["state"] for row in rows} == {"kept"}
-    ledgers = pipeline.run_verify(corpus, 1)
+    ledgers = verify.ledgers(pipeline.run(corpus, verify.PHASE, afresh=True))
     assert (ledgers["folder"].inputs, ledgers["folder"].samples) == (3, 4)

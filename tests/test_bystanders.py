@@ -17,11 +17,12 @@ from conftest import SOURCES, build_arguments, command, run, tree
 from facecorpus import pipeline, recipes, storage, units
 from facecorpus.errors import UserError
 from facecorpus.phases import corpus as corpora
+from facecorpus.phases import inventory
 from facecorpus.phases.corpus import Corpus
 from facecorpus.synth.datasets import write_datasets
 from facecorpus.synth.records import either, files_of, read_record, write_record
 from facecorpus.synth.truth import read_truth
-from facecorpus.units import Output, Unit
+from facecorpus.units import Done, Output, Unit
 
 BYSTANDERS = (
     "notes.txt",
@@ -50,7 +51,7 @@ def opened(drawn: Path, out: Path, *settings: str, sources: str = SOURCES) -> Co
 
 def rebuilt(corpus: Corpus) -> None:
     corpora.settle(corpus, rebuild=True)
-    pipeline.build(corpus, 1)
+    pipeline.build(corpus)
 
 
 def test_builds_that_change_a_corpus_keep_what_is_not_theirs(
@@ -62,8 +63,8 @@ def test_builds_that_change_a_corpus_keep_what_is_not_theirs(
     made = put(out, *BYSTANDERS)
     for settings, sources in (
         ((), SOURCES),
-        (("samples_per_shard=40",), SOURCES),
         (("inputs_per_unit=30",), "celeba,folder"),
+        (("samples_per_shard=40",), SOURCES),
     ):
         rebuilt(opened(drawn, out, *settings, sources=sources))
         assert_there(made)
@@ -77,12 +78,13 @@ def test_builds_that_change_a_corpus_keep_what_is_not_theirs(
 def test_a_file_in_the_place_of_a_discarded_one_is_left(tmp_path: Path) -> None:
     """The mark says what the unit wrote; this is no longer it."""
     out = str(tmp_path)
-    units.claim(out, "score", {"old": ["kept"], "older": ["gone"]})
+    units.claim(Done(out), "score", {"old": ["kept"], "older": ["gone"]})
     (tmp_path / "kept").write_bytes(b"mine")
     (tmp_path / "gone").write_bytes(b"rows")
     sha = "8d4f2e1c"  # of neither
-    units.finish(out, Unit("score", "old", "d", 1), [Output("kept", 4, sha)])
-    assert units.discard(out, "score", set(), set()) == ["old"]
+    unit = Unit("score", "old", "d", 1)
+    units.publish_mark(out, unit, units.mark_of(unit, [Output("kept", 4, sha)]))
+    assert units.discard(Done(out), "score", set(), set()) == ["old"]
     assert (tmp_path / "kept").read_bytes() == b"mine"
     assert not (tmp_path / "gone").exists(), "on record and never finished: left over of a kill"
 
@@ -92,7 +94,7 @@ def test_a_foreign_file_in_the_way_is_named_and_kept(drawn: Path, tmp_path: Path
     corpora.settle(corpus, rebuild=False)
     made = put(tmp_path / "out", "shards/sample-000000.tar")
     with pytest.raises(UserError, match=r"shards/sample-000000\.tar is in the way.*move it"):
-        pipeline.build(corpus, 1)
+        pipeline.build(corpus)
     assert_there(made)
 
 
@@ -130,7 +132,7 @@ def test_what_a_kill_left_before_the_first_file_is_no_obstacle(drawn: Path, tmp_
     put(tmp_path / "out", ".corpus.json.part-00000000-1")
     corpus = opened(drawn, tmp_path / "out", sources="folder")
     corpora.settle(corpus, rebuild=False)
-    pipeline.run_inventory(corpus, 1)
+    pipeline.run(corpus, inventory.PHASE)
     assert not list((tmp_path / "out").glob(".*"))
 
 

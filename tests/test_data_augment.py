@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from data_shards import write_corpus
 from PIL import Image
 from timm.data import auto_augment
 
-from fautrain.data import Loader, LoaderState, held_out_loader, make_loader
+from fautrain.data import Augment, Loader, LoaderOptions, LoaderState, held_out_loader, make_loader
 from fautrain.data.randaugment import FILL, OPERATIONS, RandAugment, check_policy
 from fautrain.errors import UserError
 
@@ -203,11 +204,8 @@ def test_policies(policy: str) -> None:
     "policy", ["", "rand-", "m9", "augmix-m5", "rand-m9-foo", "rand-m9.5", "rand-x3", "rand-inc2"]
 )
 def test_what_is_no_policy_is_refused(policy: str, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "out", (2,))
     with pytest.raises(UserError, match=r"data\.randaugment = .* is no RandAugment policy") as caught:
-        make_loader(
-            str(tmp_path / "out"), batch_per_step=1, randaugment=policy, cache=str(tmp_path / "cache")
-        )
+        Augment(randaugment=policy)
     assert "\n" not in str(caught.value)
 
 
@@ -219,9 +217,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def loader(out: Path, **options: Any) -> Loader:
-    defaults = {"batch_per_step": 8, "image_px": PX, "seed": 4, "cache": str(out.parent / "cache")}
-    fine_tuning = {"augment": "rrc-flip", "rrc_scale": (0.08, 1.0), "randaugment": POLICY}
-    return make_loader(str(out), **{**defaults, **fine_tuning, **options})
+    kind, policy = options.pop("augment", "rrc-flip"), options.pop("randaugment", POLICY)
+    augment = Augment(kind, PX, (0.08, 1.0), randaugment=policy)
+    defaults = {"batch_per_step": 8, "augment": augment, "seed": 4, "cache": str(out.parent / "cache")}
+    return make_loader(str(out), LoaderOptions(**{**defaults, **options}))
 
 
 def pixels(out: Path, world: int = 1, state: LoaderState | None = None, **options: Any) -> dict[int, bytes]:
@@ -271,8 +270,11 @@ def test_crop_and_flip_are_those_without_randaugment(corpus: Path) -> None:
 
 
 def test_held_out_pictures_are_not_augmented(corpus: Path) -> None:
-    options = {"held_out": 0.5, "batch_per_step": 8, "image_px": PX, "cache": str(corpus.parent / "cache")}
-    plain = held_out_loader(str(corpus), **options)
-    other = held_out_loader(str(corpus), randaugment=POLICY, augment="rrc-flip", **options)
+    options = LoaderOptions(
+        held_out=0.5, batch_per_step=8, augment=Augment(image_px=PX), cache=str(corpus.parent / "cache")
+    )
+    plain = held_out_loader(str(corpus), options)
+    augment = Augment("rrc-flip", PX, randaugment=POLICY)
+    other = held_out_loader(str(corpus), replace(options, augment=augment))
     for a, b in itertools.zip_longest(plain.epoch(), other.epoch()):
         assert (a.images == b.images).all()

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 import torch
 from data_shards import PX, picture, shown, write_corpus
 
-from fautrain.data import Loader, LoaderState, held_out_loader, make_loader
+from fautrain.data import Augment, Loader, LoaderOptions, LoaderState, held_out_loader, make_loader
 from fautrain.data import loader as dataloading
 from fautrain.errors import UserError
 
@@ -39,8 +40,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def loader(out: Path | str, **options: Any) -> Loader:
     cache = str(Path(out).parent / "cache") if "://" not in str(out) else options.pop("cache")
-    defaults = {"batch_per_step": 12, "image_px": PX, "seed": 4, "window_shards": 2, "cache": cache}
-    return make_loader(str(out), **{**defaults, **options})
+    augment = Augment(options.pop("augment", "resize-flip"), options.pop("image_px", PX))
+    defaults = {"batch_per_step": 12, "augment": augment, "seed": 4, "window_shards": 2, "cache": cache}
+    return make_loader(str(out), LoaderOptions(**{**defaults, **options}))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -162,14 +164,16 @@ def test_fewer_samples_than_ranks_or_batch(tmp_path: Path) -> None:
 
 def test_train_and_held_out_share_nothing_and_miss_nothing(corpus: Path) -> None:
     train = shown(loader(corpus, held_out=0.3).epoch())
-    options = {"batch_per_step": 4, "image_px": PX, "cache": str(corpus.parent / "cache")}
-    held = held_out_loader(str(corpus), held_out=0.3, workers=1, **options)
+    options = LoaderOptions(
+        batch_per_step=4, augment=Augment(image_px=PX), cache=str(corpus.parent / "cache"), workers=1
+    )
+    held = held_out_loader(str(corpus), replace(options, held_out=0.3))
     first, second = shown(held.epoch()), shown(held.epoch())
     held.close()
     assert first == second == sorted(first) and len(first) == held.samples
     assert sorted(train + first) == list(range(TOTAL)) and 0 < len(first) < TOTAL / 2
     with pytest.raises(UserError, match="none is held out"):
-        held_out_loader(str(corpus), held_out=0.0, **options)
+        held_out_loader(str(corpus), options)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -361,7 +365,15 @@ def test_memory_for_batches_is_bounded(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_another_pass_keeps_the_workers_and_is_the_same(corpus: Path, tmp_path: Path) -> None:
     held = held_out_loader(
-        str(corpus), held_out=0.5, batch_per_step=5, image_px=PX, cache=str(tmp_path), workers=2, prefetch=1
+        str(corpus),
+        LoaderOptions(
+            held_out=0.5,
+            batch_per_step=5,
+            augment=Augment(image_px=PX),
+            cache=str(tmp_path),
+            workers=2,
+            prefetch=1,
+        ),
     )
     first = [(b.epoch, b.step, b.samples.tolist()) for b in held.again()]
     pids = {p.pid for p in multiprocessing.active_children()}

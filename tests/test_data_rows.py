@@ -14,7 +14,17 @@ import simplejpeg
 import torch
 from data_shards import PX, picture, shown, write_corpus
 
-from fautrain.data import Corpus, Loader, LoaderState, make_loader, open_corpus, ordered_loader, shard_cache
+from fautrain.data import (
+    Augment,
+    Corpus,
+    Loader,
+    LoaderOptions,
+    LoaderState,
+    make_loader,
+    open_corpus,
+    ordered_loader,
+    shard_cache,
+)
 from fautrain.data.order import EpochOrder
 from fautrain.errors import UserError
 
@@ -40,12 +50,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return opened(folder / "out", folder / "cache")
 
 
+def loader_options(**options: Any) -> LoaderOptions:
+    augment = Augment(options.pop("augment", "resize-flip"), PX)
+    return LoaderOptions(**{"batch_per_step": 4, "augment": augment, **options})
+
+
 def training(corpus: Corpus, **options: Any) -> Loader:
-    return make_loader(corpus, **{"batch_per_step": 4, "image_px": PX, "seed": 4, "rows": ROWS, **options})
+    rows = options.pop("rows", ROWS)
+    return make_loader(corpus, loader_options(seed=4, **options), rows)
 
 
 def in_order(corpus: Corpus, rows: Any = ROWS, **options: Any) -> Loader:
-    return ordered_loader(corpus, np.asarray(rows), **{"batch_per_step": 4, "image_px": PX, **options})
+    return ordered_loader(corpus, np.asarray(rows), loader_options(**options))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

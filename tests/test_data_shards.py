@@ -7,6 +7,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fautrain.data import held_out_loader, open_corpus, shard_cache
+from fautrain.data import Augment, LoaderOptions, held_out_loader, open_corpus, shard_cache
 from fautrain.data.index import held_out_mask
 from fautrain.data.shards import expand_braces, file_sha256, list_shards, split_list
 from fautrain.errors import UserError
@@ -36,6 +37,11 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
     fs = fsspec.filesystem("memory")
     yield fs
     fs.rm("/", recursive=True)
+
+
+def loader_options(tmp_path: Path, **options: Any) -> LoaderOptions:
+    cache = str(tmp_path / "cache")
+    return LoaderOptions(batch_per_step=5, augment=Augment(image_px=PX), cache=cache, **options)
 
 
 def opened(shards: object, tmp_path: Path, **options: object):
@@ -178,7 +184,7 @@ def test_foreign_shards_read_as_stock_webdataset_reads_them(tmp_path: Path) -> N
         for e in ("jpg", "jpeg", "png", "webp")
         if e in sample
     }
-    loader = held_out_loader(url, held_out=1.0, batch_per_step=5, image_px=PX, cache=str(tmp_path / "cache"))
+    loader = held_out_loader(url, loader_options(tmp_path, held_out=1.0))
     mine: dict[str, np.ndarray] = {}
     for batch in loader.epoch():
         mine |= dict(zip(loader.keys(batch.samples), batch.images.permute(0, 2, 3, 1).numpy(), strict=True))
@@ -297,9 +303,7 @@ def test_a_shard_that_cannot_be_read_is_one_sentence(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = corpus / "shards" / "toy-000001.tar"
-    loader = held_out_loader(
-        str(corpus), held_out=0.9, batch_per_step=4, image_px=PX, cache=str(tmp_path / "cache"), workers=1
-    )
+    loader = held_out_loader(str(corpus), loader_options(tmp_path, held_out=0.9, workers=1))
     path.unlink()
     path.symlink_to(path)  # whoever opens it gets ELOOP, root too
     with pytest.raises(UserError, match=rf"{path} cannot be read \(.*symbolic links\); make it readable"):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from fautrain import checkpoint
 from fautrain.config import FinetuneConfig, override
-from fautrain.data import Batch
+from fautrain.data import Augment, Batch, LoaderOptions
 from fautrain.data.benchmark import benchmark
 from fautrain.data.folds import split
 from fautrain.data.labels import LabelledSet
@@ -186,9 +186,8 @@ def batches_of(config: FinetuneConfig, labels: LabelledSet, epochs: int = 1) -> 
     parts = split(labels, data.fold, validation=data.validation, seed=config.seed, every=data.every)
     loader = make_loader(
         labels.corpus,
-        rows=labels.rows[parts.train],
-        batch_per_step=data.batch_per_step,
-        image_px=config.model.image_px,
+        LoaderOptions(batch_per_step=data.batch_per_step, augment=Augment(image_px=config.model.image_px)),
+        labels.rows[parts.train],
     )
     found = loader.batches()
     return [next(found) for _ in range(epochs * loader.steps_per_epoch)]

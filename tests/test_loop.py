@@ -156,9 +156,10 @@ def test_the_held_out_loss_is_a_mean_over_samples(shards: Path, tmp_path: Path) 
     for size in (8, 5, 100):
         config = configured(shards, f"data.batch_per_step={size}", "log.grid_every_epochs=none")
         trainer = Trainer(config, tmp_path, pretrain_task(config), make_accelerator(config))
-        from fautrain.data import held_out_loader
+        from fautrain.data import Augment, LoaderOptions, held_out_loader
 
-        loader = held_out_loader(str(shards), held_out=0.2, batch_per_step=size, image_px=32)
+        options = LoaderOptions(held_out=0.2, batch_per_step=size, augment=Augment(image_px=32))
+        loader = held_out_loader(str(shards), options)
 
         class Log:
             def write(self, step: int, epoch: float, values: dict[str, float], kind: str) -> None:

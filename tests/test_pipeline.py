@@ -8,11 +8,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from small_corpus import build, draw_pictures, prepare
+from small_corpus import build, draw_pictures, part_of, prepare
 
 from facecorpus import pipeline
 from facecorpus.errors import UserError
 from facecorpus.phases import corpus as corpora
+from facecorpus.phases import inventory, score
 from facecorpus.phases.corpus import Corpus
 
 
@@ -23,17 +24,16 @@ def scored(out: Path) -> dict[str, int]:
 
 def again(corpus: Corpus) -> None:
     """List the inputs and score what is not done."""
-    pipeline.run_inventory(corpus, 1)
-    pipeline.run_score(corpus, 1)
+    pipeline.run(corpus, inventory.PHASE, score.PHASE)
 
 
 @pytest.mark.parametrize("archive", [False, True], ids=["folder", "tar"])
 def test_a_touched_file_is_not_scored_again_and_a_changed_one_is(tmp_path: Path, archive: bool) -> None:
     root, out = draw_pictures(tmp_path / "root", 4), tmp_path / "out"
     changed = root / "folder/2.jpg"
-    sources, part = "folder", "done/score/folder/part-00000.json"
+    sources = source = "folder"
     if archive:
-        sources, part = "photos=archive:photos.tar", "done/score/photos/part-00000.json"
+        sources, source = "photos=archive:photos.tar", "photos"
         changed = root / "photos.tar"
         with tarfile.open(changed, "w") as file:
             for number in range(4):
@@ -54,7 +54,9 @@ def test_a_touched_file_is_not_scored_again_and_a_changed_one_is(tmp_path: Path,
     again(corpus)
     now = scored(out)
     assert now.keys() == before.keys()
-    assert [name for name in now if now[name] != before[name]] == [part]
+    assert [name for name in now if now[name] != before[name]] == [
+        f"done/score/{part_of(out, '2.jpg', source)}.json"
+    ]
 
 
 def test_an_update_of_pyarrow_redoes_nothing_and_one_of_opencv_is_refused(tmp_path: Path) -> None:

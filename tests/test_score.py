@@ -22,9 +22,10 @@ from facecorpus.faces.detector import Detector
 from facecorpus.faces.face import Face, Image
 from facecorpus.phases import inventory, judging, score
 from facecorpus.phases.corpus import Corpus, SourceSpec
+from facecorpus.phases.phase import Made
 from facecorpus.record import Record, from_table
 from facecorpus.sources.base import Reader
-from facecorpus.units import Unit
+from facecorpus.units import Done, Unit
 
 KILLED = "folder/1.jpg"
 
@@ -38,7 +39,7 @@ class Deadly(Reader):
         return super().read(record)
 
 
-def run_deadly(corpus: Corpus, unit: Unit) -> dict[str, Any]:
+def run_deadly(corpus: Corpus, unit: Unit) -> Made:
     def reader(spec: SourceSpec, out: str) -> Reader:
         return Deadly(spec.open(out))
 
@@ -53,7 +54,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def listed(root: Path, out: Path, *settings: str, sources: str = "folder") -> Corpus:
     corpus = prepare(root, out, *settings, sources=sources)
-    pipeline.run_inventory(corpus, 1)
+    pipeline.run(corpus, inventory.PHASE)
     return corpus
 
 
@@ -65,8 +66,8 @@ def rows_of(out: Path) -> dict[str, dict[str, Any]]:
 def scored(corpus: Corpus, reader: Reader | None = None) -> dict[str, tuple[Record, bytes | None]]:
     reader = reader or corpus.sources[0].open(corpus.out).reader()
     tables = [
-        inventory.read_group(corpus, corpus.sources[0].name, number)
-        for number in range(len(inventory.groups(corpus, corpus.sources[0].name)))
+        inventory.read_part(corpus, corpus.sources[0].name, number)
+        for number in range(len(inventory.parts(corpus, Done(corpus.out), corpus.sources[0].name)))
     ]
     records = (record for table in tables for record in from_table(table))
     try:
@@ -78,11 +79,11 @@ def scored(corpus: Corpus, reader: Reader | None = None) -> dict[str, tuple[Reco
 def test_an_input_that_ends_its_process_is_left_out_and_costs_no_other(
     pictures: Path, tmp_path: Path
 ) -> None:
-    deadly = pipeline.SCORE._replace(run=run_deadly)
+    deadly = score.PHASE._replace(run=run_deadly)
     outs = [tmp_path / "one", tmp_path / "two"]
     for workers, out in enumerate(outs, 1):
         corpus = listed(pictures, out)
-        pipeline.run_phase(corpus, deadly, workers, "score", "images")
+        pipeline.run(corpus, deadly, workers=workers)
     files = [
         {
             str(p.relative_to(out)): p.read_bytes()
@@ -91,7 +92,7 @@ def test_an_input_that_ends_its_process_is_left_out_and_costs_no_other(
         }
         for out in outs
     ]
-    assert len(files[0]) == 6 and files[0] == files[1], "bytes depend on the number of workers"
+    assert len(files[0]) == 8 and files[0] == files[1], "bytes depend on the number of workers"
     rows = rows_of(outs[0])
     ended = {i: (r["state"], r["reason"], r["detail"]) for i, r in rows.items() if r["reason"] == "crashed"}
     assert ended == {KILLED: ("failed", "crashed", "looking at it ended the process (SIGKILL), alone too")}

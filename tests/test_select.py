@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from small_corpus import draw_pictures, prepare
+from small_corpus import draw_pictures, part_of, prepare
 
 import facecorpus
 from facecorpus import pipeline
 from facecorpus.errors import UserError
-from facecorpus.phases import select
+from facecorpus.phases import inventory, score, select
+from facecorpus.units import Done
 
 
 def test_a_read_only_package_without_a_home_has_its_kernels_all_the_same(tmp_path: Path) -> None:
@@ -49,12 +50,12 @@ def test_rows_have_one_end_each_and_shards_their_places(tmp_path: Path) -> None:
     out = tmp_path / "out"
     corpus = prepare(draw_pictures(tmp_path / "root", 4), out)
     with pytest.raises(UserError, match="folder has not been listed"):
-        pipeline.run_select(corpus)
-    pipeline.run_inventory(corpus, 1)
-    with pytest.raises(UserError, match=r"part folder/part-00000 .* is not scored yet"):
-        pipeline.run_select(corpus)
-    pipeline.run_score(corpus, 1)
-    pipeline.run_select(corpus)
+        pipeline.run(corpus, select.PHASE)
+    pipeline.run(corpus, inventory.PHASE)
+    with pytest.raises(UserError, match=r"part folder/part-[0-9a-f]{16} .* is not scored yet"):
+        pipeline.run(corpus, select.PHASE)
+    pipeline.run(corpus, score.PHASE)
+    pipeline.run(corpus, select.PHASE)
     rows = pq.read_table(out / select.SELECTION).to_pylist()
     ends = {row["id"].split("/")[1]: (row["state"], row["shard"] is not None) for row in rows}
     kept = [name for name, end in ends.items() if end == ("kept", True)]
@@ -64,6 +65,7 @@ def test_rows_have_one_end_each_and_shards_their_places(tmp_path: Path) -> None:
     placed = pq.ParquetFile(out / select.PLACEMENT)
     assert [placed.metadata.row_group(n).num_rows for n in range(placed.num_row_groups)] == [3, 1]
 
-    (out / "scores/folder/part-00000.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
-    with pytest.raises(UserError, match=r"part-00000\.parquet is not a whole Parquet file"):
-        select.run(corpus, select.plan(corpus)[0])
+    part = part_of(out, "0.jpg")
+    (out / f"scores/{part}.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    with pytest.raises(UserError, match=rf"{part}\.parquet is not a whole Parquet file"):
+        select.run(corpus, select.plan(corpus, Done(corpus.out))[0])

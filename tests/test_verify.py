@@ -18,6 +18,7 @@ from small_corpus import build, draw_pictures, prepare
 from facecorpus import pipeline, storage, units
 from facecorpus.errors import UserError
 from facecorpus.phases import corpus as corpora
+from facecorpus.phases import inventory, verify
 
 Table = Callable[[pa.Table], pa.Table]
 
@@ -44,15 +45,20 @@ def out(built: Path, tmp_path: Path) -> Path:
 def fault(out: Path) -> str | None:
     """What verify says of a corpus, None where it finds it whole; any other exception is a failed test."""
     try:
-        pipeline.run_verify(corpora.load(str(out)), 1)
+        pipeline.run(corpora.load(str(out)), verify.PHASE, afresh=True)
     except UserError as error:
         return str(error)
     return None
 
 
 def files(out: Path) -> list[Path]:
-    found = sorted(path for path in out.rglob("*") if path.is_file() and path.name != "verified.json")
-    assert len(found) == 33
+    """All that is part of the claim."""
+    found = sorted(
+        path
+        for path in out.rglob("*")
+        if path.is_file() and path.name != "verified.json" and out / "done/verify" not in path.parents
+    )
+    assert len(found) == 36
     return found
 
 
@@ -86,7 +92,7 @@ def test_any_file_that_is_lost_or_cut_is_found(out: Path) -> None:
 
 
 def test_no_byte_of_a_mark_can_change(out: Path) -> None:
-    for path in (out / "done/score/folder/part-00001.json", out / "corpus.json"):
+    for path in (out / f"done/score/{PART}.json", out / "corpus.json"):
         data = path.read_bytes()
         assert units.is_sealed(data)
         for place in range(len(data)):
@@ -131,9 +137,11 @@ def column(name: str, *values: object) -> Table:
     return change
 
 
+PART = "folder/part-ae9f8dd572320e8f"
+"""The first unit of a source called folder, named by that."""
 TABLES = {
     "inventory/folder.parquet": "inventory/folder",
-    "scores/folder/part-00000.parquet": "score/folder/part-00000",
+    f"scores/{PART}.parquet": f"score/{PART}",
     "selection.parquet": "select/all",
     "placement.parquet": "select/all",
     "shards/sample-000000.parquet": "materialise/sample-000000.tar",
@@ -161,7 +169,7 @@ ALTERATIONS = [
     ("shards/sample-000000.parquet", "another offset", column("jpg_offset", 1024)),
     ("shards/sample-000000.parquet", "another matrix", column("matrix", [0.0] * 6)),
     ("shards/sample-000000.parquet", "a column lost", lambda table: table.drop_columns(["split"])),
-    ("scores/folder/part-00000.parquet", "a score", column("face_score", 0.5)),
+    (f"scores/{PART}.parquet", "a score", column("face_score", 0.5)),
 ]
 
 
@@ -221,7 +229,7 @@ def test_an_inventory_or_a_recipe_of_another_corpus_is_found(root: Path, out: Pa
         "seed=1",
     ):
         shutil.copytree(out, copy := out.parent / setting)
-        pipeline.run_inventory(prepare(root, copy, "sidecar_json=true", setting, rebuild=True), 1)
+        pipeline.run(prepare(root, copy, "sidecar_json=true", setting, rebuild=True), inventory.PHASE)
         assert fault(copy), setting
 
 

@@ -43,8 +43,9 @@ from facecorpus.faces import align, detector
 from facecorpus.faces.framing import frame
 from facecorpus.filters.measures import measure_crop
 from facecorpus.images import decode, encode_jpeg, read_header
-from facecorpus.phases import judging, score
+from facecorpus.phases import inventory, judging, score
 from facecorpus.sources.base import parse_spec
+from facecorpus.units import Done
 
 SIZE_PX = 224
 LIBRARIES = (
@@ -151,10 +152,10 @@ def score_rate(tar: Path, out: Path, workers: int) -> float:
         weights=None,
         device="cpu",
     )
-    pipeline.run_inventory(corpus, 1)
+    pipeline.run(corpus, inventory.PHASE)
     done = [
         (time.perf_counter(), unit.size)
-        for unit, _ in local.run(score.run, corpus, score.plan(corpus), workers)
+        for unit, _ in local.run(score.run, corpus, score.plan(corpus, Done(corpus.out)), workers)
     ]
     first, last = workers - 1, len(done) - workers
     return sum(size for _, size in done[first + 1 : last + 1]) / (done[last][0] - done[first][0])

@@ -44,7 +44,7 @@ import webdataset
 from torchvision import transforms
 
 from facecorpus.shards import ShardWriter, sample_key
-from fautrain.data import make_loader, open_corpus, shard_cache
+from fautrain.data import Augment, LoaderOptions, make_loader, open_corpus, shard_cache
 from fautrain.data.dataset import ShardFiles
 
 PX, BATCH, PREFETCH = 224, 64, 2
@@ -141,8 +141,10 @@ def bare(data: list[bytes], resize: bool) -> Callable[[], int]:
 
 def ours(shards: str, cache: str, augment: str, workers: int) -> Iterator[torch.Tensor]:
     """Batches of the loader, without end."""
-    options: dict[str, Any] = {"augment": augment, "workers": workers, "prefetch": PREFETCH, "cache": cache}
-    return (b.images for b in make_loader(shards, batch_per_step=BATCH, **options).batches())
+    options = LoaderOptions(
+        batch_per_step=BATCH, augment=Augment(augment), workers=workers, prefetch=PREFETCH, cache=cache
+    )
+    return (batch.images for batch in make_loader(shards, options).batches())
 
 
 def torchvisions(shards: list[str], augment: str) -> Iterator[torch.Tensor]:

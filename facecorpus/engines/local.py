@@ -16,16 +16,11 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any
 
 from facecorpus import plugins, units
+from facecorpus.engines import ENGINES, Context, Result, Revive, Task
 from facecorpus.errors import UserError
-
-Context = TypeVar("Context")
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Revive = Callable[[Task, Any, str], Task]
-"""(task, last note or None, how the worker ended) -> the task to run in its place."""
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """The processes are the parallelism. NumPy's BLAS would start a thread per core in each of them, and waiting
@@ -34,6 +29,7 @@ threads spin: with two workers on two cores that costs more than half the speed 
 _SPAWN = multiprocessing.get_context("spawn")
 
 
+@ENGINES.register("local")
 def run(
     function: Callable[[Context, Task], Result],
     context: Context,

@@ -7,9 +7,8 @@ time but the bytes that were scored has not changed.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,12 +17,28 @@ from facecorpus import schema, storage, units
 from facecorpus.errors import UserError
 from facecorpus.phases import scored
 from facecorpus.phases.corpus import Corpus, SourceSpec
+from facecorpus.phases.cutting import cut
 from facecorpus.phases.files import publish_hashed, table_digest
+from facecorpus.phases.phase import Made, Phase
+from facecorpus.progress import say
 from facecorpus.record import Record, to_table
 from facecorpus.sources.base import Reader, RepeatedIdsError, stamp_of
-from facecorpus.units import Unit
+from facecorpus.units import Done, Unit
 
-PHASE = "inventory"
+NAME = "inventory"
+
+
+class Part(NamedTuple):
+    """A row group of a source's inventory: what one unit scores."""
+
+    name: str
+    rows: int
+    digest: str
+    """Of the rows and the bytes of their inputs."""
+    listed: str
+    """Digest of the rows."""
+    stamps: str
+    """Digest of the stamps of the inputs' files."""
 
 
 def path(source: str) -> str:
@@ -31,18 +46,18 @@ def path(source: str) -> str:
     return f"inventory/{source}.parquet"
 
 
-def plan(corpus: Corpus) -> list[Unit]:
+def plan(corpus: Corpus, done: Done) -> list[Unit]:
     """One unit per source; its digest covers the names, sizes and times of every file the source reads."""
     plans: list[Unit] = []
     for spec in corpus.sources:
         stamps = spec.open(corpus.out).stamps()
         code = units.digest(schema.VERSION, spec.adapter, spec.name, corpus.recipe.inputs_per_unit, stamps)
-        plans.append(Unit(PHASE, spec.name, code, 1, vars(spec)))
+        plans.append(Unit(NAME, spec.name, code, 1, vars(spec)))
     return plans
 
 
-def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
-    """List one source; returns its inputs, a digest for each row group, and what the adapter noticed.
+def run(corpus: Corpus, unit: Unit) -> Made:
+    """List one source; its mark tells the number of inputs, the parts, and what the adapter noticed.
 
     Raises:
         UserError: the source has no inputs, or cannot be read.
@@ -50,27 +65,22 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     spec = SourceSpec(**unit.spec)
     source = spec.open(corpus.out)
     stamps = source.stamps()
-    before = (units.read_mark(corpus.out, PHASE, spec.name) or {"summary": {}})["summary"]
+    mark = units.read_mark(corpus.out, NAME, spec.name) or {"summary": {}}
+    before = {part[0]: Part(*part) for part in mark["summary"].get("parts", [])}
     reader = source.reader()
-    groups: list[str] = []
-    listed: list[list[str]] = []
-    count = 0
+    found: list[Part] = []
     repeated = frozenset[int]()
 
     def write(file: BinaryIO) -> None:
-        nonlocal count
-        groups.clear()
-        listed.clear()
-        count = 0
+        found.clear()
         with pq.ParquetWriter(file, schema.INVENTORY, compression="zstd") as writer:
-            for batch in _batches(source.inventory(repeated), corpus.recipe.inputs_per_unit):
+            for name, batch in cut(spec.name, source.inventory(repeated), corpus.recipe.inputs_per_unit):
                 table = to_table(batch, schema.INVENTORY)
                 writer.write_table(table, row_group_size=len(batch))
-                now = [table_digest(table), units.digest([stamp_of(record, stamps) for record in batch])]
-                groups.append(_code(corpus, spec.name, reader, before, len(groups), now, batch))
-                listed.append(now)
-                count += len(batch)
-        if count == 0:  # raised inside, so that nothing is published
+                now = (table_digest(table), units.digest([stamp_of(record, stamps) for record in batch]))
+                code = _code(corpus, reader, spec.name, before.get(name), now, batch)
+                found.append(Part(name, len(batch), code, *now))
+        if not found:  # raised inside, so that nothing is published
             raise UserError(
                 f"source {spec.name}: {spec.location} holds no inputs; "
                 f"check the path, or leave {spec.name} out of --sources"
@@ -83,81 +93,68 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
         output = publish_hashed(corpus.out, path(spec.name), write)
     finally:
         reader.close()
-    summary = {"inputs": count, "groups": groups, "listed": listed, "notes": source.notes}
-    units.finish(corpus.out, unit, [output], summary)
-    return summary
+    return [output], {"parts": found, "inputs": sum(part.rows for part in found), "notes": source.notes}
 
 
 def _code(
     corpus: Corpus,
-    source: str,
     reader: Reader,
-    before: Mapping[str, Any],
-    number: int,
-    now: list[str],
+    source: str,
+    before: Part | None,
+    now: tuple[str, str],
     batch: Sequence[Record],
 ) -> str:
-    """Digest of a row group: the one it had where it lists the same and the bytes are the same.
+    """Digest of a part: the one it had `before` where it lists the same and the bytes are the same.
 
     Args:
         corpus: the corpus.
-        source: its source's name.
         reader: of the source.
-        before: the summary of the mark of an earlier listing, or nothing.
-        number: of the row group.
+        source: its name.
+        before: the part of this name in an earlier listing.
         now: digests of its rows and of their files' stamps.
         batch: the rows.
     """
-    listed = before.get("listed", [])
-    if number < len(listed) and listed[number][0] == now[0]:
-        code = before["groups"][number]
-        part = scored.part_name(source, number)
-        if listed[number][1] == now[1] or scored.is_same(corpus, reader, part, code, batch):
-            return code
+    if before is not None and before.listed == now[0]:
+        part = scored.part_name(source, before.name)
+        if before.stamps == now[1] or scored.is_same(corpus, reader, part, before.digest, batch):
+            return before.digest
     return units.digest(*now)
 
 
-def _batches(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
-    while batch := list(itertools.islice(records, size)):
-        yield batch
+def finish(corpus: Corpus, plan: Sequence[Unit], done: Done) -> None:
+    """Say what the adapters noticed besides inputs, one sentence each."""
+    for spec in corpus.sources:
+        for note in _summary(corpus, done, spec.name)["notes"]:
+            say(f"note: {spec.name}: {note}")
 
 
-def counts(corpus: Corpus) -> dict[str, int]:
+def counts(corpus: Corpus, done: Done | None = None) -> dict[str, int]:
     """Number of inputs per source, from the done marks.
 
     Raises:
         UserError: a source has not been listed yet.
     """
-    return {spec.name: _summary(corpus, spec.name)["inputs"] for spec in corpus.sources}
+    done = done or Done(corpus.out)
+    return {spec.name: _summary(corpus, done, spec.name)["inputs"] for spec in corpus.sources}
 
 
-def notes(corpus: Corpus) -> list[str]:
-    """What the adapters noticed besides inputs, one sentence each."""
-    return [
-        f"{spec.name}: {note}" for spec in corpus.sources for note in _summary(corpus, spec.name)["notes"]
-    ]
+def parts(corpus: Corpus, done: Done, source: str) -> list[Part]:
+    """The row groups of a source's inventory, in order."""
+    return [Part(*part) for part in _summary(corpus, done, source)["parts"]]
 
 
-def groups(corpus: Corpus, source: str) -> list[str]:
-    """Digests of the row groups of a source's inventory."""
-    return _summary(corpus, source)["groups"]
-
-
-def group_sizes(corpus: Corpus, source: str) -> list[int]:
-    """Rows of each row group."""
-    total, size = _summary(corpus, source)["inputs"], corpus.recipe.inputs_per_unit
-    return [min(size, total - start) for start in range(0, total, size)]
-
-
-def read_group(corpus: Corpus, source: str, group: int) -> pa.Table:
+def read_part(corpus: Corpus, source: str, number: int) -> pa.Table:
     """Rows of one row group."""
-    return storage.read_table(storage.join(corpus.out, path(source)), row_group=group)
+    return storage.read_table(storage.join(corpus.out, path(source)), row_group=number)
 
 
-def _summary(corpus: Corpus, source: str) -> dict[str, Any]:
-    mark = units.read_mark(corpus.out, PHASE, source)
+def _summary(corpus: Corpus, done: Done, source: str) -> Mapping[str, Any]:
+    mark = done.marks(NAME).get(source)
     if mark is None:
         raise UserError(
             f"{source} has not been listed in {corpus.out}; run 'facecorpus inventory' or 'build' first"
         )
     return mark["summary"]
+
+
+PHASE = Phase(NAME, "sources", plan, run, lambda unit: [path(unit.name)], finish)

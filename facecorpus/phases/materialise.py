@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from facecorpus import schema, shards, storage, units
 from facecorpus.errors import UserError
 from facecorpus.phases import score, select
 from facecorpus.phases.corpus import Corpus
-from facecorpus.phases.files import publish_hashed, publish_parquet, table_digest
+from facecorpus.phases.files import publish_hashed, publish_parquet
+from facecorpus.phases.phase import Made, Phase, work
 from facecorpus.record import Record, from_table
-from facecorpus.units import Unit
+from facecorpus.units import Done, Unit
 
-PHASE = "materialise"
+NAME = "materialise"
 LIST = "list"
 FOLDER = "shards"
 SHARDS = "shards.parquet"
@@ -29,33 +30,33 @@ def paths(shard: str) -> tuple[str, str, str]:
     return f"{stem}.tar", f"{stem}.tar.idx", f"{stem}.parquet"
 
 
-def plan(corpus: Corpus) -> list[Unit]:
+def plan(corpus: Corpus, done: Done) -> list[Unit]:
     """One unit per shard; its digest covers the crops in it and their order, so other shards' changes leave
     it alone.
 
     Raises:
         UserError: nothing has been selected yet.
     """
-    (selected,) = select.plan(corpus)
-    if not units.is_done(corpus.out, selected):
+    (selected,) = select.PHASE.plan(corpus, done)
+    mark = done.of(selected)
+    if mark is None or not done.holds(selected):
         raise UserError(f"{corpus.out} has no up-to-date selection; run 'facecorpus select' or 'build' first")
-    plans: list[Unit] = []
-    url = storage.join(corpus.out, select.PLACEMENT)
-    with storage.open_read(url) as file, storage.whole_parquet(url):
-        placed = pq.ParquetFile(file)
-        for number in range(placed.num_row_groups if placed.metadata.num_rows else 0):
-            table = placed.read_row_group(number, use_threads=False)
-            code = units.digest(
-                schema.VERSION, corpus.recipe.name, corpus.recipe.sidecar_json, table_digest(table)
-            )
-            name = schema.shard_name(corpus.recipe.name, number)
-            plans.append(Unit(PHASE, name, code, len(table), {"number": number}))
-    return plans
+    name, sidecars = corpus.recipe.name, corpus.recipe.sidecar_json
+    return [
+        Unit(
+            NAME,
+            schema.shard_name(name, number),
+            units.digest(schema.VERSION, name, sidecars, code),
+            rows,
+            {"number": number, "group": group},
+        )
+        for group, (number, rows, code) in enumerate(select.placed(mark))
+    ]
 
 
-def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
+def run(corpus: Corpus, unit: Unit) -> Made:
     """Write one shard with its manifest and index."""
-    table = read_placed(corpus, unit)
+    table = select.read_placed(corpus, unit.spec["group"])
     crops = _crops(corpus, table)
     placed: list[shards.Placed] = []
     index = b""
@@ -84,41 +85,45 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
         "first_key": keys[0],
         "last_key": keys[-1],
     }
-    units.finish(corpus.out, unit, outputs, summary)
-    return summary
+    return outputs, summary
 
 
-def read_placed(corpus: Corpus, unit: Unit) -> pa.Table:
-    """Rows of `placement.parquet` that make up a shard, in its order."""
-    return storage.read_table(storage.join(corpus.out, select.PLACEMENT), row_group=unit.spec["number"])
-
-
-def list_unit(corpus: Corpus, plans: list[Unit]) -> Unit:
-    """The unit that writes `shards.parquet`."""
-    code = units.digest(schema.VERSION, [(u.name, u.digest) for u in plans], corpus.crops().decode())
-    return Unit(LIST, "shards", code, len(plans))
-
-
-def list_shards(corpus: Corpus, plans: list[Unit]) -> pa.Table:
-    """The table `shards.parquet`, from the done marks.
+def list_unit(corpus: Corpus, plan: Sequence[Unit], done: Done) -> Unit:
+    """The unit that writes `shards.parquet`: the summaries of all shards.
 
     Raises:
         UserError: a shard is not written yet.
     """
-    rows: list[dict[str, Any]] = []
-    for unit in plans:
-        mark = units.read_mark(corpus.out, PHASE, unit.name)
-        if mark is None or mark["digest"] != unit.digest:
+    rows: list[Mapping[str, Any]] = []
+    for unit in plan:
+        mark = done.of(unit)
+        if mark is None:
             raise UserError(f"shard {unit.name} is not written yet; run 'facecorpus materialise' or 'build'")
         rows.append(mark["summary"])
-    return pa.Table.from_pylist(rows, schema=schema.SHARDS.with_metadata({schema.CROPS: corpus.crops()}))
+    code = units.digest(schema.VERSION, rows, corpus.crops().decode())
+    return Unit(LIST, "shards", code, len(rows), {"rows": rows})
 
 
-def finish(corpus: Corpus, plans: list[Unit]) -> pa.Table:
+def list_shards(corpus: Corpus, unit: Unit) -> pa.Table:
+    """The table `shards.parquet`."""
+    crops = schema.SHARDS.with_metadata({schema.CROPS: corpus.crops()})
+    return pa.Table.from_pylist(unit.spec["rows"], schema=crops)
+
+
+def finish(corpus: Corpus, plan: Sequence[Unit], done: Done) -> None:
     """Publish `shards.parquet`."""
-    table = list_shards(corpus, plans)
-    units.finish(corpus.out, list_unit(corpus, plans), [publish_parquet(corpus.out, SHARDS, table)])
-    return table
+    unit = list_unit(corpus, plan, done)
+    if not done.holds(unit):
+        done.marks(LIST)[unit.name] = work(_write_list, corpus, unit)
+
+
+def shipped(done: Done) -> list[Mapping[str, Any]]:
+    """What the marks tell of each shard: the rows of `shards.parquet`."""
+    return [mark["summary"] for _, mark in sorted(done.marks(NAME).items())]
+
+
+def _write_list(corpus: Corpus, unit: Unit) -> Made:
+    return [publish_parquet(corpus.out, SHARDS, list_shards(corpus, unit))], {}
 
 
 def _crops(corpus: Corpus, table: pa.Table) -> list[bytes]:
@@ -175,3 +180,6 @@ def _column(name: str, table: pa.Table, placed: list[shards.Placed]) -> pa.Array
     if name == "jpg_offset":
         return pa.array([p.payload_offsets[schema.JPG] for p in placed], kind)
     return table[{"jpg_bytes": "crop_bytes", "jpg_sha256": "crop_sha256"}.get(name, name)]
+
+
+PHASE = Phase(NAME, "samples", plan, run, lambda unit: paths(unit.name), finish)

@@ -12,7 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from facecorpus import schema, units
 from facecorpus.errors import UserError
@@ -20,10 +20,11 @@ from facecorpus.phases import inventory
 from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.phases.files import publish_hashed, publish_parquet
 from facecorpus.phases.judging import ended, judge, make_ready
-from facecorpus.phases.scored import AGAIN, CRASHED, PHASE, part_digest, part_name, rows_path
+from facecorpus.phases.phase import AGAIN, Made, Phase
+from facecorpus.phases.scored import CRASHED, NAME, TRIED_AGAIN, part_digest, part_name, rows_path
 from facecorpus.record import Record, from_table, to_table
 from facecorpus.sources.base import Reader
-from facecorpus.units import Unit
+from facecorpus.units import Done, Unit
 
 STAGED = "staged"
 
@@ -38,21 +39,19 @@ def paths(unit: str) -> tuple[str, str]:
     return crops_path(unit), rows_path(unit)
 
 
-def plan(corpus: Corpus) -> list[Unit]:
+def plan(corpus: Corpus, done: Done) -> list[Unit]:
     """One unit per row group of each source's inventory."""
     code = corpus.score_digest()
     return [
         Unit(
-            PHASE,
-            part_name(spec.name, number),
-            part_digest(code, group),
-            size,
+            NAME,
+            part_name(spec.name, part.name),
+            part_digest(code, part.digest),
+            part.rows,
             {"source": spec.name, "group": number},
         )
         for spec in corpus.sources
-        for number, (group, size) in enumerate(
-            zip(inventory.groups(corpus, spec.name), inventory.group_sizes(corpus, spec.name), strict=True)
-        )
+        for number, part in enumerate(inventory.parts(corpus, done, spec.name))
     ]
 
 
@@ -61,8 +60,8 @@ def _reader(spec: SourceSpec, out: str) -> Reader:
     return spec.open(out).reader()
 
 
-def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
-    """Score one unit; returns {state: rows}, and under "again" how many inputs a later run should try again.
+def run(corpus: Corpus, unit: Unit) -> Made:
+    """Score one unit; its mark tells {state: rows}, and how many inputs a later run should try again.
 
     A unit from `revive` is scored input by input, each noted before it is touched, and those known to end the
     process are left out.
@@ -75,7 +74,7 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     def write(file: BinaryIO) -> None:
         rows.clear()
         offset = 0
-        listed = from_table(inventory.read_group(corpus, spec.name, unit.spec["group"]))
+        listed = from_table(inventory.read_part(corpus, spec.name, unit.spec["group"]))
         scored = (
             judge(corpus, reader, listed)
             if crashes is None
@@ -90,10 +89,8 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
 
     crops = publish_hashed(corpus.out, crops_path(unit.name), write)
     listed = publish_parquet(corpus.out, rows_path(unit.name), to_table(rows, schema.SCORES))
-    again = sum(row.reason in AGAIN for row in rows)
-    summary = {"again": again, **Counter(row.state for row in rows)}
-    units.finish(corpus.out, unit, [crops, listed], summary)
-    return summary
+    again = sum(row.reason in TRIED_AGAIN for row in rows)
+    return [crops, listed], {AGAIN: again, **Counter(row.state for row in rows)}
 
 
 MOST_CRASHES = 16
@@ -133,3 +130,6 @@ def _score_singly(
         make_ready(corpus)
         units.note(record.id)
         yield from judge(corpus, reader, [record])
+
+
+PHASE = Phase(NAME, "images", plan, run, lambda unit: paths(unit.name), revive=revive)

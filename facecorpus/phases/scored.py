@@ -11,7 +11,7 @@ from facecorpus.reasons import declare
 from facecorpus.record import Record, State
 from facecorpus.sources.base import InputError, Reader
 
-PHASE = "score"
+NAME = "score"
 UNREADABLE = declare(
     "unreadable",
     State.FAILED,
@@ -40,15 +40,15 @@ CRASHED = declare(
     "Looking at it ended the process, alone too; it is left out from now on.",
     "what reads pictures ends at them: look at the example, which may be hostile",
 )
-AGAIN = frozenset({UNREADABLE.name, ERROR.name})
+TRIED_AGAIN = frozenset({UNREADABLE.name, ERROR.name})
 """Reasons for which the next run tries an input again."""
-_UNSEEN = AGAIN | {CRASHED.name}
+_UNSEEN = TRIED_AGAIN | {CRASHED.name}
 """Reasons that say nothing of an input's bytes."""
 
 
-def part_name(source: str, number: int) -> str:
-    """Name of the scoring unit of a row group of a source's inventory."""
-    return f"{source}/part-{number:05d}"
+def part_name(source: str, part: str) -> str:
+    """Name of the unit that scores a part of a source's inventory."""
+    return f"{source}/part-{part}"
 
 
 def rows_path(unit: str) -> str:
@@ -73,7 +73,7 @@ def is_same(corpus: Corpus, reader: Reader, part: str, group: str, records: Iter
         group: digest of the row group, as it was when the part was scored.
         records: the inputs as they are listed now.
     """
-    mark = units.read_mark(corpus.out, PHASE, part)
+    mark = units.read_mark(corpus.out, NAME, part)
     url = storage.join(corpus.out, rows_path(part))
     if mark is None or mark["digest"] != part_digest(corpus.score_digest(), group) or not storage.exists(url):
         return False

@@ -2,6 +2,9 @@
 
 A single unit: it reads columns, not images, and runs in minutes. It leaves two tables: `selection.parquet`,
 the verdict on every row, and `placement.parquet`, the kept rows in shard order with a row group per shard.
+
+Its mark keeps the ranges of hashes that the shards own. They are fixed by the first selection and only ever
+split, so that a later one changes the shards whose samples change, and no other.
 """
 
 from __future__ import annotations
@@ -9,11 +12,12 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from facecorpus import schema, shards, storage, units
 from facecorpus.dedup import compiled
@@ -21,11 +25,13 @@ from facecorpus.dedup.resolve import resolve
 from facecorpus.errors import UserError
 from facecorpus.phases import score
 from facecorpus.phases.corpus import Corpus
-from facecorpus.phases.files import publish_parquet
+from facecorpus.phases.cutting import Group, Range, Ranks, place
+from facecorpus.phases.files import publish_parquet, table_digest
+from facecorpus.phases.phase import Made, Phase
 from facecorpus.record import State
-from facecorpus.units import Unit
+from facecorpus.units import Done, Unit
 
-PHASE = "select"
+NAME = "select"
 SELECTION = "selection.parquet"
 PLACEMENT = "placement.parquet"
 
@@ -36,34 +42,53 @@ PLACED = pa.schema(
 )
 
 
-def plan(corpus: Corpus) -> list[Unit]:
+_PLACE_ONLY = ["unit", "crop_offset"]
+"""Columns of the placement that say where a crop is staged; no byte of a shard comes from them."""
+
+
+def plan(corpus: Corpus, done: Done) -> list[Unit]:
     """The one unit; its digest covers every scored part and the rules of dedup and sharding."""
-    parts = score.plan(corpus)
-    recipe = corpus.recipe
+    parts = score.PHASE.plan(corpus, done)
     code = units.digest(
-        schema.VERSION,
-        [(part.name, part.digest, _mark_hash(corpus, part)) for part in parts],
-        recipe.dedup,
-        recipe.samples_per_shard,
-        recipe.group_by,
-        recipe.seed,
+        [(part.name, part.digest, _hashes(corpus, done, part)) for part in parts],
+        corpus.recipe.dedup,
+        _rules_of_cutting(corpus),
     )
     return [
-        Unit(PHASE, "all", code, sum(part.size for part in parts), {"parts": [part.name for part in parts]})
+        Unit(NAME, "all", code, sum(part.size for part in parts), {"parts": [part.name for part in parts]})
     ]
 
 
-def _mark_hash(corpus: Corpus, part: Unit) -> list[str]:
-    mark = units.read_mark(corpus.out, score.PHASE, part.name)
-    if mark is None or mark["digest"] != part.digest:
+def _hashes(corpus: Corpus, done: Done, part: Unit) -> list[str]:
+    mark = done.of(part)
+    if mark is None:
         raise UserError(
             f"part {part.name} of {corpus.out} is not scored yet; run 'facecorpus score' or 'build' first"
         )
     return [output["sha256"] for output in mark["outputs"]]
 
 
-def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
-    """Decide on every row; returns the number of shards and {state: rows}."""
+def _rules_of_cutting(corpus: Corpus) -> str:
+    """Digest of what the ranges of the shards depend on: where it changes, they are cut anew."""
+    recipe = corpus.recipe
+    return units.digest(schema.VERSION, recipe.name, recipe.samples_per_shard, recipe.group_by, recipe.seed)
+
+
+def placed(mark: Mapping[str, Any]) -> list[tuple[int, int, str]]:
+    """Number, samples and digest of each shard of a selection, in the order of the placement's row groups."""
+    return [(number, rows, code) for number, rows, code in mark["summary"]["placed"]]
+
+
+def ranges(mark: Mapping[str, Any]) -> list[Range]:
+    """The ranges of hashes that the shards of a selection own."""
+    return [
+        Range(number, (source, identity), int(start, 16))
+        for number, (source, identity), start in mark["summary"]["ranges"]
+    ]
+
+
+def run(corpus: Corpus, unit: Unit) -> Made:
+    """Decide on every row; the mark tells the shards and {state: rows}."""
     scored, names, rows = _read(corpus, unit.spec["parts"])
     states = np.array(scored["state"].to_pylist(), dtype=object)
     places = np.flatnonzero(states == State.CANDIDATE)
@@ -75,12 +100,8 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
     verdicts = _all_different(len(places)) if rules is None else resolve(candidates, rules, workers=cores)
     keys = pa.array([shards.sample_key(i) for i in candidates["id"].to_pylist()])
     kept = verdicts["duplicate_of"].is_null().to_numpy()
-    order = _shuffled(keys.filter(pa.array(kept)).to_pylist(), corpus.recipe.seed)
-    groups = _groups(candidates.filter(pa.array(kept)), corpus.recipe.group_by)
-    order = order[np.argsort(groups[order], kind="stable")]
-    sizes = _shard_sizes(np.bincount(groups).tolist(), corpus.recipe.samples_per_shard)
-    shard = np.empty(len(order), dtype=np.int32)
-    shard[order] = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    shipped = candidates.filter(pa.array(kept))
+    owned, shard, order = _shared_out(corpus, keys.filter(pa.array(kept)).to_pylist(), shipped)
 
     total = len(scored)
     states[places] = np.where(kept, str(State.KEPT), str(State.DUPLICATE))
@@ -99,14 +120,26 @@ def run(corpus: Corpus, unit: Unit) -> dict[str, Any]:
 
     chosen = pa.array(places[kept][order])
     columns = [decided[name] if name in ("key", "unit") else scored[name] for name in PLACED.names]
-    placed = pa.Table.from_arrays([column.take(chosen) for column in columns], schema=PLACED)
+    placement = pa.Table.from_arrays([column.take(chosen) for column in columns], schema=PLACED)
+    numbers, sizes = (found.tolist() for found in np.unique(shard, return_counts=True))
     outputs = [
         publish_parquet(corpus.out, SELECTION, selection),
-        publish_parquet(corpus.out, PLACEMENT, placed, row_groups=sizes or None),
+        publish_parquet(corpus.out, PLACEMENT, placement, row_groups=sizes or None),
     ]
-    summary = {"shards": len(sizes), **Counter(states.tolist())}
-    units.finish(corpus.out, unit, outputs, summary)
-    return summary
+    codes = [
+        table_digest(read_placed(corpus, group).drop_columns(_PLACE_ONLY)) for group in range(len(numbers))
+    ]
+    return outputs, {
+        "cut": _rules_of_cutting(corpus),
+        "ranges": [(each.number, each.group, f"{each.start:016x}") for each in owned],
+        "placed": list(zip(numbers, sizes, codes, strict=True)),
+        **Counter(states.tolist()),
+    }
+
+
+def read_placed(corpus: Corpus, group: int) -> pa.Table:
+    """Rows of one shard, in its order: a row group of `placement.parquet`."""
+    return storage.read_table(storage.join(corpus.out, PLACEMENT), row_group=group)
 
 
 _VERDICT = ("cluster", "duplicate_of", "duplicate_kind", "duplicate_distance", "identity_conflict")
@@ -127,40 +160,45 @@ def _read(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.
     return pa.concat_tables(tables).combine_chunks(), names, rows
 
 
-def _shuffled(keys: Sequence[str], seed: int) -> np.ndarray:
-    """Order of the kept samples across shards: by keyed hash, so that sources mix and no worker count
-    matters.
+def _shared_out(
+    corpus: Corpus, keys: Sequence[str], kept: pa.Table
+) -> tuple[list[Range], NDArray[np.int32], NDArray[np.int64]]:
+    """The ranges of the shards, the shard of each kept sample, and the order of all samples by shard and in
+    it.
 
     Raises:
         UserError: two ids share a key (a 64-bit collision; expected once in 10^9 corpora of a million
-        samples).
+            samples).
     """
     if len(set(keys)) != len(keys):
         raise UserError(
             "two inputs have the same sample key; rename one of the sources with NAME=ADAPTER in --sources"
         )
-    ranks = [(shards.shuffle_order(key, seed), key) for key in keys]
-    return np.array(sorted(range(len(keys)), key=ranks.__getitem__), dtype=np.int64)
+    ranks = shuffle_ranks(corpus, keys)
+    before = units.read_mark(corpus.out, NAME, "all")
+    known = before is not None and before["summary"].get("cut") == _rules_of_cutting(corpus)
+    owned, shard = place(
+        groups(corpus, kept),
+        ranks,
+        ranges(before) if before and known else [],
+        corpus.recipe.samples_per_shard,
+    )
+    return owned, shard, np.lexsort((np.array(keys, dtype=str), ranks, shard))
 
 
-def _groups(kept: pa.Table, group_by: str) -> np.ndarray:
-    """The group of each kept sample, numbered from 0 by source and identity; all in one where none are asked
+def shuffle_ranks(corpus: Corpus, keys: Sequence[str]) -> Ranks:
+    """The samples' places in the shuffle: by keyed hash, so that sources mix and no worker count matters."""
+    seed = corpus.recipe.seed
+    return np.array([int.from_bytes(shards.shuffle_order(key, seed), "big") for key in keys], np.uint64)
+
+
+def groups(corpus: Corpus, kept: pa.Table) -> list[Group]:
+    """The group of each kept sample, which shares no shard with another; all in one where none are asked
     for."""
-    if group_by == "none":
-        return np.zeros(len(kept), dtype=np.int64)
+    if corpus.recipe.group_by == "none":
+        return [("", "")] * len(kept)
     columns = (kept[name].to_pylist() for name in ("source", "identity"))
-    people = [(source, identity or "") for source, identity in zip(*columns, strict=True)]
-    numbers = {person: number for number, person in enumerate(sorted(set(people)))}
-    return np.array([numbers[person] for person in people], dtype=np.int64)
-
-
-def _shard_sizes(groups: Sequence[int], size: int) -> list[int]:
-    """Samples of each shard: every group is cut into shards of `size`, of which the last is smaller.
-
-    >>> _shard_sizes([5, 2], 3)
-    [3, 2, 2]
-    """
-    return [min(size, total - start) for total in groups for start in range(0, total, size)]
+    return [(source, identity or "") for source, identity in zip(*columns, strict=True)]
 
 
 def _spread(values: pa.Array, places: np.ndarray, total: int) -> pa.Array:
@@ -168,3 +206,6 @@ def _spread(values: pa.Array, places: np.ndarray, total: int) -> pa.Array:
     index = np.full(total, -1, dtype=np.int64)
     index[places] = np.arange(len(places))
     return values.take(pa.array(index, mask=index < 0))
+
+
+PHASE = Phase(NAME, "rows", plan, run, lambda unit: [SELECTION, PLACEMENT])

@@ -16,16 +16,20 @@ Not part of the claim, and not read: `report.html`, the seek indexes under `inve
 (which this phase writes anew), and files that facecorpus did not write. The staged crops are checked where
 they are; to delete them is no fault, since the shards hold what was kept.
 
+Every unit of the other phases is a unit here. Its mark says that it was sound, and is good for as long as the
+files have their sizes and times: so a build checks what was written or touched since, and the command
+`facecorpus verify` everything. These marks are of this machine, and no part of the claim.
+
 Faults are sentences; nothing that a damaged file does is raised.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,83 +44,91 @@ from facecorpus.ledger import SourceLedger
 from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory, materialise, score, select
 from facecorpus.phases.corpus import Corpus
+from facecorpus.phases.cutting import place
+from facecorpus.phases.phase import AGAIN, Made, Phase
+from facecorpus.progress import say
 from facecorpus.record import State, from_table
-from facecorpus.units import Unit
+from facecorpus.units import Done, Unit
 
+NAME = "verify"
 VERIFIED = "verified.json"
-_SAMPLE = [name for name in select.PLACED.names if name in schema.SCORES.names and name != "crop_offset"]
+CHECKED = (inventory.PHASE, score.PHASE, select.PHASE, materialise.PHASE)
+_FAULTS, _LEDGER = "faults", "ledger"
+_SAMPLE = [name for name in select.PLACED.names if name in schema.SCORES.names]
 """What scores and placement both say of a sample."""
 
-Numbers = NDArray[np.uint64]
+Mark = Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class Found:
-    """What the check of one unit found."""
+def plan(corpus: Corpus, done: Done) -> list[Unit]:
+    """A unit for each unit of the other phases, and one for what is wrong already with what these are planned
+    from.
 
-    faults: list[str] = field(default_factory=list[str])
-    keys: Numbers = field(default_factory=lambda: np.empty(0, np.uint64))
-    """Keys of the candidates (score) or of the samples (materialise)."""
-    rows: Numbers = field(default_factory=lambda: np.empty(0, np.uint64))
-    """A digest of what is said of each of them."""
-
-
-def plan(corpus: Corpus) -> tuple[list[Unit], list[str]]:
-    """Every unit of every phase, in order, and what is wrong already with what they are planned from."""
-    if not corpora.is_as_written(corpus.out):
-        return [], [f"{corpora.CONFIG} is not as facecorpus wrote it"]
+    Raises:
+        UserError: no shard was ever written.
+    """
+    if not units.has_record(corpus.out, materialise.NAME) and not storage.exists(
+        storage.join(corpus.out, materialise.SHARDS)
+    ):
+        raise UserError(f"{corpus.out} has no shards yet; run 'facecorpus materialise' or 'build' first")
     found: list[Unit] = []
     try:
-        inventory.counts(corpus)  # raises where a source has no mark
-        for spec in corpus.sources:
-            mark = units.read_mark(corpus.out, inventory.PHASE, spec.name) or {}
-            # Its digest is of the source's files, which need not be here.
-            size = sum(inventory.group_sizes(corpus, spec.name))
-            found.append(Unit(inventory.PHASE, spec.name, mark.get("digest", ""), size))
-        found += score.plan(corpus)
-        found += select.plan(corpus)
-        plans = materialise.plan(corpus)
-        found += [*plans, materialise.list_unit(corpus, plans)]
-        return found, _check_records(corpus, found) + _strangers(corpus, {unit.name for unit in plans})
+        for unit in _to_check(corpora.as_recorded(corpus), done):
+            found.append(_check_of(corpus, done, unit))
     except (UserError, OSError) as error:
-        return found, [str(error)]
+        found.append(Unit(NAME, "plan", "", 0, {_FAULTS: [str(error)]}))
+    return found
 
 
-def _check_records(corpus: Corpus, plans: Sequence[Unit]) -> list[str]:
-    """That what is on record as facecorpus's own is what the marks list."""
-    wrong: list[str] = []
-    for phase in (inventory.PHASE, score.PHASE, select.PHASE, materialise.PHASE):
-        names = [unit.name for unit in plans if unit.phase == phase]
-        marks = (units.read_mark(corpus.out, phase, name) or {"outputs": []} for name in names)
-        if units.claimed(corpus.out, phase) != {o["path"] for mark in marks for o in mark["outputs"]}:
-            wrong.append(f"{units.DONE}/{phase}-files.json: it does not list the files that were written")
-    return wrong
+def _to_check(corpus: Corpus, done: Done) -> Iterator[Unit]:
+    for spec in corpus.sources:
+        # Its digest is of the source's files, which need not be here.
+        mark = done.marks(inventory.NAME).get(spec.name, {"digest": ""})
+        rows = inventory.counts(corpus, done)[spec.name]
+        yield Unit(inventory.NAME, spec.name, mark["digest"], rows)
+    yield from score.plan(corpus, done)
+    yield from select.plan(corpus, done)
+    shipped = materialise.plan(corpus, done)
+    yield from shipped
+    yield materialise.list_unit(corpus, shipped, done)
 
 
-def _strangers(corpus: Corpus, names: set[str]) -> list[str]:
-    """Tars that have a shard's name and are none: whoever takes all shards would take them too."""
-    folder = storage.join(corpus.out, materialise.FOLDER)
-    if not storage.exists(folder):
-        return []
-    ours = re.compile(re.escape(corpus.recipe.name) + r"-\d{6}\.tar")
-    tars = (path for path, _, _ in storage.walk_files(folder) if ours.fullmatch(path))
-    return [f"{materialise.FOLDER}/{path}: no shard of this corpus" for path in tars if path not in names]
+def _check_of(corpus: Corpus, done: Done, unit: Unit) -> Unit:
+    """The check of a unit: to be done when its mark or any of its files is another one or was written."""
+    mark = done.marks(unit.phase).get(unit.name)
+    stamps = [_stamp(corpus, output["path"]) for output in (mark or {"outputs": []})["outputs"]]
+    code = units.digest(unit.digest, mark, stamps)
+    spec = {"unit": dataclasses.asdict(unit), "mark": mark}
+    return Unit(NAME, f"{unit.phase}/{unit.name}", code, unit.size, spec)
 
 
-def check(corpus: Corpus, unit: Unit) -> Found:
-    """Check one unit: its mark, the files it wrote, and what they say."""
+def _stamp(corpus: Corpus, path: str) -> str | None:
+    url = storage.join(corpus.out, path)
+    return storage.stamp(url) if storage.exists(url) else None
+
+
+def run(corpus: Corpus, unit: Unit) -> Made:
+    """Check one unit: its mark, the files it wrote, and what they say. Its faults are in the mark."""
+    found = {_FAULTS: unit.spec[_FAULTS]} if _FAULTS in unit.spec else _checked(corpus, unit)
+    return [], {AGAIN: len(found[_FAULTS]), **found}
+
+
+def _checked(corpus: Corpus, check: Unit) -> dict[str, Any]:
+    unit, mark = Unit(**check.spec["unit"]), check.spec["mark"]
     try:
-        faults = _check_files(corpus, unit)
+        faults = _check_files(corpus, unit, mark)
         if faults:
-            return Found(faults)
-        return _CONTENTS[unit.phase](corpus, unit)
+            return {_FAULTS: faults}
+        if unit.phase == select.NAME:
+            return _check_selection(corpus, unit, mark)
+        return {_FAULTS: _CONTENTS[unit.phase](corpus, unit, mark)}
     except Exception as error:  # of bytes that have the right hash: whatever they do is the fault
-        return Found([f"{unit.phase} {unit.name}: cannot be checked ({type(error).__name__}: {error})"])
+        words = f"cannot be checked ({type(error).__name__}: {error})"
+        return {_FAULTS: [f"{unit.phase} {unit.name}: {words}"]}
 
 
-def _check_files(corpus: Corpus, unit: Unit) -> list[str]:
+def _check_files(corpus: Corpus, unit: Unit, mark: Mark | None) -> list[str]:
     path = f"{units.DONE}/{unit.phase}/{unit.name}.json"
-    mark = units.read_mark(corpus.out, unit.phase, unit.name)
     if mark is None:
         return [f"{path}: missing, or not as facecorpus wrote it"]
     if mark["digest"] != unit.digest:
@@ -137,20 +149,21 @@ def _check_file(corpus: Corpus, path: str, bytes: int, sha256: str) -> str | Non
     return None
 
 
-def _check_inventory(corpus: Corpus, unit: Unit) -> Found:
+def _check_inventory(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
     url = storage.join(corpus.out, inventory.path(unit.name))
     with storage.open_read(url) as file:
         described = pq.ParquetFile(file).metadata
         sizes = [described.row_group(n).num_rows for n in range(described.num_row_groups)]
-    if sizes != inventory.group_sizes(corpus, unit.name):
-        return Found([f"{inventory.path(unit.name)}: its parts are not those that its mark counts"])
-    return Found()
+    said = [inventory.Part(*part).rows for part in mark["summary"]["parts"]]
+    if sizes != said or sum(sizes) != unit.size:
+        return [f"{inventory.path(unit.name)}: its parts are not those that its mark counts"]
+    return []
 
 
-def _check_scores(corpus: Corpus, unit: Unit) -> Found:
+def _check_scores(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
     path = score.rows_path(unit.name)
     rows = storage.read_table(storage.join(corpus.out, path))
-    listed = inventory.read_group(corpus, unit.spec["source"], unit.spec["group"])
+    listed = inventory.read_part(corpus, unit.spec["source"], unit.spec["group"])
     faces = rows["face_index"].to_numpy()
     first = rows.filter(pa.array(faces == 0))
     names = [name for name in schema.INVENTORY.names if name != "id"]
@@ -164,50 +177,84 @@ def _check_scores(corpus: Corpus, unit: Unit) -> Found:
         or not np.array_equal(said[of], _digests(rows, names))
         or ids != rows["id"].to_pylist()
     ):
-        return Found([f"{path}: its rows are not those that the inventory lists"])
-    chosen = _in_state(rows, State.CANDIDATE)
-    keys = _keys(shards.sample_key(i) for i in chosen["id"].to_pylist())
-    return Found([], keys, _digests(chosen, _SAMPLE))
+        return [f"{path}: its rows are not those that the inventory lists"]
+    return []
 
 
-def _check_selection(corpus: Corpus, unit: Unit) -> Found:
-    """That the selection says of every row what was scored, and no more than it may."""
-    selection = read_selection(corpus)
-    same = ["id", "source", "face_index", "detail"]
-    parts: list[str] = unit.spec["parts"]
-    tables = [
-        storage.read_table(storage.join(corpus.out, score.rows_path(part)), [*same, "state", "reason"])
-        for part in parts
-    ]
-    names = [part for part, table in zip(parts, tables, strict=True) for _ in range(len(table))]
-    rows = [row for table in tables for row in range(len(table))]
-    scored = pa.concat_tables(tables)
-    before, after = scored["state"].to_pylist(), selection["state"].to_pylist()
+def _check_selection(corpus: Corpus, unit: Unit, mark: Mark) -> dict[str, Any]:
+    """That the selection says of every row what was scored, and no more than it may; that the ledger closes;
+    and that the kept rows are placed, as they were scored, where the shards' ranges say."""
+    selection, parts = read_selection(corpus), unit.spec["parts"]
+    scored = [storage.read_table(storage.join(corpus.out, score.rows_path(part))) for part in parts]
+    names = [part for part, table in zip(parts, scored, strict=True) for _ in range(len(table))]
+    rows = [row for table in scored for row in range(len(table))]
+    table = pa.concat_tables(scored)
+    before, after = table["state"].to_pylist(), selection["state"].to_pylist()
     may = {State.CANDIDATE: (State.KEPT, State.DUPLICATE)}
+    same = ["id", "source", "face_index", "detail", "reason"]
     if (
-        len(scored) != len(selection)
-        or any(scored[name].to_pylist() != selection[name].to_pylist() for name in (*same, "reason"))
+        len(table) != len(selection)
+        or any(table[name].to_pylist() != selection[name].to_pylist() for name in same)
         or names != selection["unit"].to_pylist()
         or rows != selection["row"].to_pylist()
         or any(now not in may.get(then, (then,)) for then, now in zip(before, after, strict=True))
     ):
-        return Found([f"{select.SELECTION}: it does not say what was scored"])
-    return Found()
+        return {_FAULTS: [f"{select.SELECTION}: it does not say what was scored"]}
+    ledgers = ledger.close(inventory.counts(corpus), selection)
+    faults = [*_check_ledger(ledgers, selection), *_check_placement(corpus, mark, selection, table)]
+    return {_FAULTS: faults, _LEDGER: [entry.plain() for entry in ledgers.values()]}
 
 
-def _check_shard(corpus: Corpus, unit: Unit) -> Found:
+def _check_ledger(ledgers: Mapping[str, SourceLedger], selection: pa.Table) -> Iterator[str]:
+    for entry in ledgers.values():
+        if not entry.closes:
+            states = ", ".join(f"{entry.states[s]} {s}" for s in ledger.TERMINAL)
+            yield f"source {entry.source}: {entry.inputs} inputs, but {states}"
+    ids, words = selection["id"].to_pylist(), selection["state"].to_pylist()
+    for i, count in Counter(ids).items():
+        if count > 1:
+            yield f"{i} is listed {count} times in the selection"
+    states = dict(zip(ids, words, strict=True))
+    for kept in sorted(set(selection["duplicate_of"].drop_null().to_pylist())):
+        if states.get(kept) != State.KEPT:
+            yield f"{kept} is named as the kept copy of a duplicate, but is {states.get(kept)}"
+
+
+def _check_placement(corpus: Corpus, mark: Mark, selection: pa.Table, scored: pa.Table) -> Iterator[str]:
+    chosen = pa.array([word == State.KEPT for word in selection["state"].to_pylist()], pa.bool_())
+    kept, described = selection.filter(chosen), scored.filter(chosen)
+    keys, numbers = kept["key"].to_pylist(), kept["shard"].to_pylist()
+    if keys != [shards.sample_key(i) for i in kept["id"].to_pylist()]:
+        yield f"{select.SELECTION}: a kept row has not the key that follows from its id"
+        return
+    at = {key: row for row, key in enumerate(keys)}
+    placed = storage.read_table(storage.join(corpus.out, select.PLACEMENT))
+    order = [at.get(key, -1) for key in placed["key"].to_pylist()]
+    if sorted(order) != list(range(len(keys))):
+        yield f"{select.PLACEMENT}: it does not hold the samples that were kept"
+        return
+    sizes = [(number, rows) for number, rows, _ in select.placed(mark)]
+    ranks, groups = select.shuffle_ranks(corpus, keys), select.groups(corpus, described)
+    _, wanted = place(groups, ranks, select.ranges(mark), corpus.recipe.samples_per_shard)
+    shard = [number for number, rows in sizes for _ in range(rows)]
+    if shard != [numbers[row] for row in order] or numbers != wanted.tolist():
+        yield f"{select.PLACEMENT}: a sample is not in the shard that its hash belongs to"
+    if not np.array_equal(_digests(placed, _SAMPLE), _digests(described.take(pa.array(order)), _SAMPLE)):
+        yield f"{select.PLACEMENT}: a sample is not described as it was scored"
+
+
+def _check_shard(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
     path = f"{materialise.FOLDER}/{unit.name}"
     with storage.open_read(storage.join(corpus.out, path)) as file:
         data = file.read()
     with storage.open_read(storage.join(corpus.out, f"{path}.idx")) as file:
         index = shards.read_index(file.read())
     said = storage.read_table(storage.join(corpus.out, f"{path.removesuffix('.tar')}.parquet"))
-    table = materialise.read_placed(corpus, unit)
-    keys, records = table["key"].to_pylist(), from_table(table)
+    table = select.read_placed(corpus, unit.spec["group"])
     members = iter(shards.parse_members(data))
     placed: list[shards.Placed] = []
     faults: list[str] = []
-    for key, record in zip(keys, records, strict=True):
+    for key, record in zip(table["key"].to_pylist(), from_table(table), strict=True):
         further = materialise.sidecar(corpus, record)
         here: dict[str, int] = {}
         for extension in sorted([schema.JPG, *further]):
@@ -220,7 +267,7 @@ def _check_shard(corpus: Corpus, unit: Unit) -> Found:
             else:
                 as_said = payload == further[extension]
             if name != f"{key}.{extension}" or not as_said:
-                return Found([f"{path}: sample {key} is not the one that was placed there"])
+                return [f"{path}: sample {key} is not the one that was placed there"]
         placed.append(shards.Placed(min(here.values()) - shards.BLOCK, here))
     if next(members, None) is not None:
         faults.append(f"{path}: it holds more samples than were placed there")
@@ -230,7 +277,7 @@ def _check_shard(corpus: Corpus, unit: Unit) -> Found:
     names = schema.MANIFEST.names
     if said.schema != wanted.schema or not np.array_equal(_digests(said, names), _digests(wanted, names)):
         faults.append(f"{path.removesuffix('.tar')}.parquet: the manifest does not say what the shard holds")
-    return Found(faults, _keys(keys), _digests(table, _SAMPLE))
+    return faults
 
 
 def _check_image(corpus: Corpus, what: str, payload: bytes) -> list[str]:
@@ -245,31 +292,22 @@ def _check_image(corpus: Corpus, what: str, payload: bytes) -> list[str]:
     return []
 
 
-def _check_list(corpus: Corpus, unit: Unit) -> Found:
-    wanted = materialise.list_shards(corpus, materialise.plan(corpus))
+def _check_list(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
+    wanted = materialise.list_shards(corpus, unit)
     said = storage.read_table(storage.join(corpus.out, materialise.SHARDS))
     same = said.schema.equals(wanted.schema, check_metadata=True) and said.equals(wanted)
-    return Found([] if same else [f"{materialise.SHARDS}: it does not list the shards that were written"])
+    return [] if same else [f"{materialise.SHARDS}: it does not list the shards that were written"]
 
 
 _CONTENTS = {
-    inventory.PHASE: _check_inventory,
-    score.PHASE: _check_scores,
-    select.PHASE: _check_selection,
-    materialise.PHASE: _check_shard,
+    inventory.NAME: _check_inventory,
+    score.NAME: _check_scores,
+    materialise.NAME: _check_shard,
     materialise.LIST: _check_list,
 }
 
 
-def _in_state(table: pa.Table, state: State) -> pa.Table:
-    return table.filter(pa.array([word == state for word in table["state"].to_pylist()], pa.bool_()))
-
-
-def _keys(keys: Any) -> Numbers:
-    return np.array([int(key, 16) for key in keys], np.uint64)
-
-
-def _digests(table: pa.Table, names: Sequence[str]) -> Numbers:
+def _digests(table: pa.Table, names: Sequence[str]) -> NDArray[np.uint64]:
     """A 64-bit digest of some columns of each row."""
     columns = [table[name].to_pylist() for name in names]
     rows = (repr(values).encode() for values in zip(*columns, strict=True))
@@ -278,52 +316,57 @@ def _digests(table: pa.Table, names: Sequence[str]) -> Numbers:
     )
 
 
-def conclude(
-    corpus: Corpus, found: Sequence[tuple[Unit, Found]]
-) -> tuple[list[str], dict[str, SourceLedger]]:
-    """What only the whole shows, given that every unit is sound: that the ledger closes and that the shards
-    hold exactly the kept rows, as they were scored; returns (faults, ledgers)."""
-    faults: list[str] = []
-    selection = read_selection(corpus)
-    ledgers = ledger.close(inventory.counts(corpus), selection)
-    for entry in ledgers.values():
-        if not entry.closes:
-            states = ", ".join(f"{entry.states[s]} {s}" for s in ledger.TERMINAL)
-            faults.append(f"source {entry.source}: {entry.inputs} inputs, but {states}")
-    ids, words = selection["id"].to_pylist(), selection["state"].to_pylist()
-    for i, count in Counter(ids).items():
-        if count > 1:
-            faults.append(f"{i} is listed {count} times in the selection")
-    states = dict(zip(ids, words, strict=True))
-    for kept in sorted(set(selection["duplicate_of"].drop_null().to_pylist())):
-        if states.get(kept) != State.KEPT:
-            faults.append(f"{kept} is named as the kept copy of a duplicate, but is {states.get(kept)}")
-    kept = _in_state(selection, State.KEPT)
-    if kept["key"].to_pylist() != [shards.sample_key(i) for i in kept["id"].to_pylist()]:
-        faults.append(f"{select.SELECTION}: a kept row has not the key that follows from its id")
-        return faults, ledgers
-    parts = {unit.spec["number"]: f for unit, f in found if unit.phase == materialise.PHASE}
-    shard = {key: number for number, f in parts.items() for key in f.keys.tolist()}
-    wanted = dict(zip(_keys(kept["key"].to_pylist()).tolist(), kept["shard"].to_pylist(), strict=True))
-    shipped = _joined(list(parts.values()))
-    if len(shipped.keys) != len(shard) or shard != wanted:
-        faults.append(f"{_differing(shard, wanted)} samples are not in the shard that the selection names")
-    scored = _joined([f for unit, f in found if unit.phase == score.PHASE])
-    known = dict(zip(scored.keys.tolist(), scored.rows.tolist(), strict=True))
-    pairs = zip(shipped.keys.tolist(), shipped.rows.tolist(), strict=True)
-    if changed := sum(known.get(key) != row for key, row in pairs):
-        faults.append(f"{changed} samples in the shards are not described as they were scored")
-    return faults, ledgers
+def finish(corpus: Corpus, plan: Sequence[Unit], done: Done) -> None:
+    """Record what was verified, in `verified.json`: the shards' hashes and the ledger.
+
+    Raises:
+        UserError: something is not as claimed; the message counts the faults and names the first ones.
+    """
+    marks = [done.marks(NAME)[unit.name]["summary"] for unit in plan]
+    faults = sorted(fault for mark in marks for fault in mark[_FAULTS]) + _check_rest(corpus, plan, done)
+    if faults:
+        listed = "\n  ".join(faults[:10]) + (f"\n  and {len(faults) - 10} more" if len(faults) > 10 else "")
+        raise UserError(
+            f"{corpus.out} is not what it claims to be, {len(faults)} faults; delete the files named and "
+            f"build again:\n  {listed}"
+        )
+    shipped = materialise.shipped(done)
+    made = {
+        "shards": {shard["shard"]: shard["sha256"] for shard in shipped},
+        "samples": sum(shard["samples"] for shard in shipped),
+        "ledger": {name: {"inputs": each.inputs, **each.states} for name, each in ledgers(done).items()},
+    }
+    try:
+        storage.publish_json(storage.join(corpus.out, VERIFIED), made)
+        units.discard(done, NAME, {unit.name for unit in plan}, set())
+    except (UserError, OSError) as error:
+        say(f"note: all is verified, but {VERIFIED} could not be written: {error}")
 
 
-def _joined(found: Sequence[Found]) -> Found:
-    if not found:
-        return Found()
-    return Found([], np.concatenate([f.keys for f in found]), np.concatenate([f.rows for f in found]))
+def _check_rest(corpus: Corpus, plan: Sequence[Unit], done: Done) -> list[str]:
+    """What is no unit's: that `corpus.json` is as it was written, that what is on record as facecorpus's own
+    is what the marks list, and that no tar has a shard's name and is none: whoever takes all shards would
+    take it too."""
+    wrong: list[str] = []
+    if not corpora.is_as_written(corpus.out):
+        wrong.append(f"{corpora.CONFIG} is not as facecorpus wrote it")
+    checked = {unit.name for unit in plan}
+    for phase in (each.name for each in CHECKED):
+        marks = [mark for name, mark in done.marks(phase).items() if f"{phase}/{name}" in checked]
+        if units.claimed(corpus.out, phase) != {o["path"] for mark in marks for o in mark["outputs"]}:
+            wrong.append(f"{units.DONE}/{phase}-files.json: it does not list the files that were written")
+    folder = storage.join(corpus.out, materialise.FOLDER)
+    ours = re.compile(re.escape(corpus.recipe.name) + r"-\d{6}\.tar")
+    for path, _, _ in storage.walk_files(folder) if storage.exists(folder) else ():
+        if ours.fullmatch(path) and f"{materialise.NAME}/{path}" not in checked:
+            wrong.append(f"{materialise.FOLDER}/{path}: no shard of this corpus")
+    return wrong
 
 
-def _differing(a: dict[int, int], b: dict[int, int]) -> int:
-    return sum(a.get(key) != b.get(key) for key in a.keys() | b.keys()) or 1
+def ledgers(done: Done) -> dict[str, SourceLedger]:
+    """The ledger of a verified corpus, by source."""
+    told = done.marks(NAME)[f"{select.NAME}/all"]["summary"][_LEDGER]
+    return {entry["source"]: SourceLedger.from_plain(entry) for entry in told}
 
 
 def read_selection(corpus: Corpus) -> pa.Table:
@@ -338,20 +381,4 @@ def read_selection(corpus: Corpus) -> pa.Table:
     return storage.read_table(url)
 
 
-def publish(corpus: Corpus, ledgers: dict[str, SourceLedger]) -> str | None:
-    """Record what was verified in `verified.json`: the shards' hashes and the ledger.
-
-    Returns:
-        why it could not be written (storage that may only be read), or None.
-    """
-    rows = storage.read_table(storage.join(corpus.out, materialise.SHARDS)).to_pylist()
-    made = {
-        "shards": {row["shard"]: row["sha256"] for row in rows},
-        "samples": sum(row["samples"] for row in rows),
-        "ledger": {name: {"inputs": entry.inputs, **entry.states} for name, entry in ledgers.items()},
-    }
-    try:
-        storage.publish_json(storage.join(corpus.out, VERIFIED), made)
-    except (UserError, OSError) as error:
-        return str(error)
-    return None
+PHASE = Phase(NAME, "rows", plan, run, finish=finish)

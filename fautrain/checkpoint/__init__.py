@@ -8,9 +8,10 @@ file with its size and SHA-256.
 from __future__ import annotations
 
 from fautrain.checkpoint.environment import restore_rng, rng_state
-from fautrain.checkpoint.manifest import step_name, verify
+from fautrain.checkpoint.manifest import verify
 from fautrain.checkpoint.state import State, extra_of, inspect, load, refuse_other_samples
 from fautrain.checkpoint.store import FOLDER, latest, pin, pins, save, set_aside_after, step_of, steps
+from fautrain.files import step_name
 
 __all__ = [
     "FOLDER",

@@ -1,11 +1,9 @@
-"""Writing that survives a crash: files and directories forced to disk, hashes, words for what went wrong."""
+"""Directories that survive a crash: files forced to disk and described, words for what went wrong."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -19,37 +17,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fautrain.errors import UserError
+from fautrain.files import json_bytes, sha256, sync
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-
-
-def sync(path: Path) -> None:
-    """Forces the file's bytes, or the directory's names, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def json_bytes(data: Any) -> bytes:
-    """`data` as JSON for people and programs; the same data give the same bytes."""
-    return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
 
 
 def write_json(path: Path, data: Any) -> None:
     """Writes `data` and forces it to disk."""
     path.write_bytes(json_bytes(data))
     sync(path)
-
-
-def replace_json(path: Path, data: Any) -> None:
-    """Puts `data` in place of the file at `path`: after a crash it is the old or the new one, whole."""
-    aside = path.with_name(f".{path.name}.part-{os.getpid()}")
-    write_json(aside, data)
-    aside.replace(path)
-    sync(path.parent)
 
 
 def write_tensors(
@@ -79,12 +56,6 @@ def describe_files(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
         path.name: {"bytes": path.stat().st_size, "sha256": digest}
         for path, digest in zip(ordered, hashes, strict=True)
     }
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of the file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def put_in_place(aside: Path, target: Path) -> None:

@@ -8,24 +8,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fautrain.checkpoint.disk import describe_files, json_bytes, sha256, write_json
+from fautrain.checkpoint.disk import describe_files, write_json
+from fautrain.files import STEP_NAME, json_bytes, sha256
 
 NAME = "manifest.json"
 FORMAT = 1
 """Version of the directory's layout."""
-STEP_NAME = re.compile(r"step-(\d{8,})")
-"""What a checkpoint's directory is called."""
-
 FILE_NAME = re.compile(
     r"(config|manifest|optimizer|progress|versions|rank-\d{5,})\.json|"
     r"(model|optimizer|progress|rank-\d{5,})\.safetensors"
 )
 """What a checkpoint's files are called; anything else in its directory is the user's."""
-
-
-def step_name(step: int) -> str:
-    """Name of the directory of that step's checkpoint."""
-    return f"step-{step:08d}"
 
 
 def write_manifest(folder: Path, step: int, world: int) -> None:

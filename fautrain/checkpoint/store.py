@@ -12,19 +12,18 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from fautrain.checkpoint.disk import explained, move_others, put_in_place, remove_files, replace_json, sync
+from fautrain.checkpoint.disk import explained, move_others, put_in_place, remove_files
 from fautrain.checkpoint.environment import rng_state, versions
 from fautrain.checkpoint.manifest import (
     FILE_NAME,
     NAME,
-    STEP_NAME,
     looks_whole,
-    step_name,
     verify,
     write_manifest,
 )
 from fautrain.checkpoint.state import State, rank_file, write_nested, write_shared
 from fautrain.errors import UserError
+from fautrain.files import STEP_NAME, json_bytes, replace, step_name, sync
 
 FOLDER = "checkpoints"
 """Where a run keeps them."""
@@ -87,7 +86,7 @@ def pin(run_dir: str | Path, label: str, step: int | None) -> None:
         now[label] = step
     path = Path(run_dir) / FOLDER / PINS
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_json(path, now)
+    replace(path, lambda aside: aside.write_bytes(json_bytes(now)))
 
 
 def prune(run_dir: Path, step: int, keep: int) -> list[int]:

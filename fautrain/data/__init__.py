@@ -7,6 +7,7 @@ decode.py       JPEG -> crop, resize, flip in uint8; `normalise` for the device
 randaugment.py  RandAugment
 fetch.py        remote shards in a local folder
 bad_samples.py  unusable samples: named, counted, bounded
+plan.py         LoaderOptions; which samples a rank sees, when, and how they look
 dataset.py      what a loader process does
 loader.py       Batch; Loader, which hands out those of one rank; make_loader, held_out_loader, ordered_loader
 provenance.py   how the crops were cut; whether the people are drawn
@@ -19,7 +20,7 @@ folds.py      which frames train, validate and test
 """
 
 from fautrain.data.bad_samples import BadSample, BadSamples
-from fautrain.data.decode import normalise
+from fautrain.data.decode import Augment, normalise
 from fautrain.data.index import Corpus, open_corpus
 from fautrain.data.loader import (
     Batch,
@@ -31,13 +32,16 @@ from fautrain.data.loader import (
     worker_deaths,
 )
 from fautrain.data.order import LoaderState
+from fautrain.data.plan import LoaderOptions
 
 __all__ = [
+    "Augment",
     "BadSample",
     "BadSamples",
     "Batch",
     "Corpus",
     "Loader",
+    "LoaderOptions",
     "LoaderState",
     "held_out_loader",
     "make_loader",

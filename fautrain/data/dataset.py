@@ -12,10 +12,9 @@ import os
 import signal
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, ClassVar, TypeAlias, final
+from typing import Any, ClassVar, final
 
 import cv2
 import numpy as np
@@ -23,63 +22,19 @@ import torch
 from torch.utils.data import get_worker_info
 
 from fautrain.data.bad_samples import BadSample
-from fautrain.data.decode import Augment, Decoder, Pixels, UndecodableError
+from fautrain.data.decode import Decoder, Pixels, UndecodableError
 from fautrain.data.fetch import ShardCache
 from fautrain.data.index import PICTURES, Corpus
-from fautrain.data.order import EpochOrder, Ints, LoaderState, next_state, share, steps_per_epoch
+from fautrain.data.order import EpochOrder, Ints
+from fautrain.data.plan import Plan, Request
 from fautrain.errors import UserError
 
-Request: TypeAlias = tuple[int, int, int]
-"""(epoch, step, micro-batch)."""
 MAX_FILL = 1000
 """Places of the order searched for a good sample before the run stops."""
 OPEN_SHARDS = 256
 """Shards that a process keeps open at most; 1,024 files are a usual limit."""
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 """Signals to the whole group of processes: the training process alone decides what they mean."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that decides which samples a rank sees, when, and how they look."""
-
-    corpus: Corpus
-    chosen: Ints | None
-    """Rows of the corpus that make up the epoch, ascending; None for all."""
-    counts: Ints
-    """Chosen samples of each shard."""
-    batch_per_step: int
-    seed: int
-    rank: int
-    world: int
-    accumulate: int
-    augment: Augment
-    window_shards: int
-    shuffle: bool = True
-    fill: bool = True
-    """The place of a sample that cannot be used is filled by the next good one; else it stops the run."""
-
-    @property
-    def samples(self) -> int:
-        """Samples in an epoch."""
-        return int(self.counts.sum())
-
-    @property
-    def steps(self) -> int:
-        """Steps in an epoch."""
-        return steps_per_epoch(self.samples, self.batch_per_step)
-
-    @property
-    def largest(self) -> int:
-        """Most samples in one of this rank's micro-batches."""
-        return -(-min(self.batch_per_step, self.samples) // (self.world * self.accumulate))
-
-    def requests(self, state: LoaderState) -> Iterator[Request]:
-        """The requests from `state` on, without end."""
-        while True:
-            for micro in range(self.accumulate):
-                yield state.epoch, state.step, micro
-            state = next_state(state, self.steps)
 
 
 @final
@@ -199,7 +154,7 @@ class BatchDataset:
 
     def __init__(self, plan: Plan, cache: ShardCache, pool: Pool | None) -> None:
         self.plan, self.cache, self.pool = plan, cache, pool
-        self.decoder = Decoder(plan.augment, plan.seed)
+        self.decoder = Decoder(plan.options.augment, plan.options.seed)
         self.files = ShardFiles(plan.corpus, cache, limit=min(4 * plan.window_shards, OPEN_SHARDS))
         self._order: EpochOrder | None = None
         self._window = (-1, -1)
@@ -208,7 +163,7 @@ class BatchDataset:
         """The order of an epoch; that of the last epoch asked for is kept."""
         if self._order is None or self._order.epoch != epoch:
             plan = self.plan
-            self._order = EpochOrder(plan.counts, plan.seed, epoch, plan.window_shards, plan.shuffle)
+            self._order = EpochOrder(plan.counts, plan.options.seed, epoch, plan.window_shards, plan.shuffle)
         return self._order
 
     def __getitem__(self, request: Request) -> Sent | Failed:
@@ -221,12 +176,11 @@ class BatchDataset:
         epoch, step, micro = request
         plan, info = self.plan, get_worker_info()
         worker = info.id if info else 0
-        parts = plan.world * plan.accumulate
-        mine = share(plan.samples, plan.batch_per_step, step, plan.rank * plan.accumulate + micro, parts)
+        mine = plan.share(step, micro)
         positions = np.arange(mine.start, mine.stop)
         self._fetch_ahead(epoch, mine.start, worker)
         slot = self.pool.claim(worker) if self.pool else None
-        px, where = plan.augment.image_px, None
+        px, where = plan.options.augment.image_px, None
         if self.pool and slot is not None:
             images, where = self.pool.images[worker, slot], (self.pool.number, worker, slot)
         else:
@@ -244,7 +198,7 @@ class BatchDataset:
 
     def _samples(self, epoch: int, start: int, stop: int) -> Ints:
         rows = self.order(epoch).take(start, stop)
-        return rows if self.plan.chosen is None else self.plan.chosen[rows]
+        return rows if self.plan.rows is None else self.plan.rows[rows]
 
     def _place(self, out: Pixels, epoch: int, sample: int, position: int) -> BadSample | None:
         corpus = self.plan.corpus
@@ -272,7 +226,7 @@ class BatchDataset:
             return
         self._window = (epoch, window)
         shards = [self.plan.corpus.shards[s] for s in order.shards_of(window + 1)]
-        turn = (self.plan.rank + worker) % len(shards) if shards else 0
+        turn = (self.plan.options.rank + worker) % len(shards) if shards else 0
         self.cache.fetch_ahead(shards[turn:] + shards[:turn])
 
 

@@ -8,6 +8,7 @@ or webp, in that order. (A shard's `.tar.idx` is not needed: the manifest says m
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -31,6 +32,7 @@ from fautrain.data.parquet import read_columns
 from fautrain.data.shards import Shard, filesystem, list_shards, reaching, verify_hashes
 from fautrain.data.tar import TarDamagedError, members
 from fautrain.errors import UserError
+from fautrain.files import publish
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 _MANIFEST = pa.schema(
@@ -186,13 +188,9 @@ def _recall(memory: Path) -> ShardIndex | None:
 def _remember(memory: Path, index: ShardIndex) -> None:
     columns = [index.keys.tolist(), index.offsets, index.sizes]
     table = pa.table(columns, _MEMORY.with_metadata({"damage": index.damage}))
-    aside = memory.with_name(f"{memory.name}.{os.getpid()}")
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, aside)
-        aside.replace(memory)
-    except OSError:  # a cache that cannot be written costs the walk again at the next start
-        return
+    # A cache that cannot be written costs the walk again at the next start.
+    with contextlib.suppress(UserError):
+        publish(memory, lambda aside: pq.write_table(table, aside))
 
 
 def walk_tar(fd: int, shard: Shard) -> ShardIndex:

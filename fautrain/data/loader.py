@@ -25,11 +25,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from fautrain.data.bad_samples import BadSample, BadSamples
-from fautrain.data.dataset import STOPPING, BatchDataset, Failed, Plan, Pool, Request, Sent, start_worker
+from fautrain.data.dataset import STOPPING, BatchDataset, Failed, Pool, Sent, start_worker
 from fautrain.data.decode import Augment
 from fautrain.data.fetch import ShardCache
-from fautrain.data.index import Corpus, held_out_mask, open_corpus
-from fautrain.data.order import WINDOW_SHARDS, Ints, LoaderState, next_state
+from fautrain.data.index import Corpus, open_corpus
+from fautrain.data.order import Ints, LoaderState, next_state
+from fautrain.data.plan import CACHE_GIB, LoaderOptions, Plan, Request, checked_rows, split_rows
 from fautrain.data.shards import default_cache
 from fautrain.errors import UserError
 
@@ -95,12 +96,9 @@ def worker_deaths() -> Generator[None]:
 class Loader:
     """Batches of one rank. Made by `make_loader`, `held_out_loader` and `ordered_loader`."""
 
-    def __init__(
-        self, plan: Plan, cache: ShardCache, max_bad: float, workers: int, prefetch: int, pin: bool
-    ) -> None:
-        self.plan, self.cache = plan, cache
-        self.workers, self.prefetch, self.pin = workers, prefetch, pin
-        self.bad = BadSamples(max_bad)
+    def __init__(self, plan: Plan, cache: ShardCache) -> None:
+        self.plan, self.cache, self.options = plan, cache, plan.options
+        self.bad = BadSamples(plan.options.max_bad)
         """Accounting of unusable samples; `bad.total` and `bad.this_epoch` may be logged."""
         self._source: Generator[Sent | Failed] | None = None
         self._next = LoaderState()
@@ -152,7 +150,7 @@ class Loader:
         """Batches from `state` to the end of its epoch. See `batches`."""
         for batch in self.batches(state):
             yield batch
-            if batch.after.epoch > batch.epoch and batch.micro == self.plan.accumulate - 1:
+            if batch.after.epoch > batch.epoch and batch.micro == self.options.accumulate - 1:
                 return
 
     def again(self) -> Iterator[Batch]:
@@ -165,7 +163,7 @@ class Loader:
             yield replace(batch, epoch=0)
 
     def _run(self, source: Iterator[Sent | Failed], state: LoaderState) -> Iterator[Batch]:
-        last = self.plan.accumulate - 1
+        last = self.options.accumulate - 1
         while True:
             after = next_state(state, self.plan.steps)
             for micro in range(last + 1):
@@ -202,28 +200,28 @@ class Loader:
         )
 
     def _begin_epoch(self, state: LoaderState) -> None:
-        plan, self._begun = self.plan, state.epoch
-        self.bad.start((plan.samples - state.step * plan.batch_per_step) // plan.world)
-        if plan.rank == 0:
+        plan, options, self._begun = self.plan, self.options, state.epoch
+        self.bad.start((plan.samples - state.step * options.batch_per_step) // options.world)
+        if options.rank == 0:
             hidden = zip(plan.corpus.shards, plan.corpus.indexes, strict=True)
             self.bad.add(BadSample(state.epoch, -1, s.url, "(end)", i.damage) for s, i in hidden if i.damage)
 
     def _start(self, state: LoaderState) -> Generator[Sent | Failed]:
-        plan = self.plan
-        if not self.workers:
+        plan, options = self.plan, self.options
+        if not options.workers:
             batches = BatchDataset(plan, self.cache, None)
             return (batches[request] for request in plan.requests(state))
         # A worker has at most `prefetch` batches waiting; one more is being read here, one more being filled.
         prefetch = self._affordable_prefetch()
-        pool = Pool(self.workers, prefetch + 2, plan.largest, plan.augment.image_px)
+        pool = Pool(options.workers, prefetch + 2, plan.largest, options.augment.image_px)
         loader: DataLoader[Any] = DataLoader(
             BatchDataset(plan, self.cache, pool),  # type: ignore[arg-type]
             batch_size=None,
             sampler=_Requests(plan, state),
-            num_workers=self.workers,
+            num_workers=options.workers,
             prefetch_factor=prefetch,
             collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType]
-            pin_memory=self.pin,
+            pin_memory=torch.cuda.is_available() if options.pin is None else options.pin,
             worker_init_fn=start_worker,
             multiprocessing_context="fork",
             generator=torch.Generator(),  # else a number is drawn from the global one, which is the model's
@@ -236,16 +234,16 @@ class Loader:
         Raises:
             UserError: not even one batch ahead fits into half of the machine's memory.
         """
-        plan = self.plan
-        slot = self.workers * plan.largest * plan.augment.image_px**2 * 3
-        prefetch = max(1, min(self.prefetch, POOL_BYTES // max(1, slot) - 2))
+        options = self.options
+        slot = options.workers * self.plan.largest * options.augment.image_px**2 * 3
+        prefetch = max(1, min(options.prefetch, POOL_BYTES // max(1, slot) - 2))
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if slot * (prefetch + 2) > max(POOL_BYTES, memory // 2):
             raise UserError(
-                f"{self.workers} loader processes with three batches each need {3 * slot / 2**30:.0f} GiB, "
-                "more than half of this machine's memory; lower data.workers or raise train.accumulate"
+                f"{options.workers} loader processes with three batches each need {3 * slot / 2**30:.0f} "
+                "GiB, more than half of this machine's memory; lower data.workers or raise train.accumulate"
             )
-        if prefetch < self.prefetch:
+        if prefetch < options.prefetch:
             log.warning("data.prefetch is %d: more would take over %d GiB", prefetch, POOL_BYTES >> 30)
         return prefetch
 
@@ -292,127 +290,46 @@ def _as_it_is(batch: Sent) -> Sent:
     return batch
 
 
-CACHE_GIB = 100.0
-"""Room for remote shards: several windows of 8 shards of 0.23 GB."""
-
-
 def shard_cache(folder: str | Path | None = None, gib: float = CACHE_GIB) -> ShardCache:
     """The cache in a folder (default: `fautrain` in the user's cache folder) that may grow to `gib`."""
     return ShardCache(Path(folder) if folder else default_cache(), int(gib * 2**30))
 
 
-def make_loader(
-    shards: str | Corpus,
-    *,
-    batch_per_step: int,
-    seed: int = 0,
-    rank: int = 0,
-    world: int = 1,
-    accumulate: int = 1,
-    workers: int = 0,
-    prefetch: int = 2,
-    image_px: int = 224,
-    augment: str = "resize-flip",
-    rrc_scale: tuple[float, float] = (0.2, 1.0),
-    max_bad: float = 0.001,
-    held_out: float = 0.0,
-    rows: Ints | None = None,
-    randaugment: str | None = None,
-    cache: str | None = None,
-    cache_gib: float = CACHE_GIB,
-    window_shards: int | None = None,
-    verify: bool = True,
-    pin: bool | None = None,
-) -> Loader:
+def make_loader(shards: str | Corpus, options: LoaderOptions, rows: Ints | None = None) -> Loader:
     """The training loader of one rank.
 
     Args:
         shards: glob, brace range, comma list or folder (see `list_shards`), or a corpus already open.
-        batch_per_step: samples of one step over all ranks and micro-batches.
-        seed: of order and augmentation, 0 <= seed < 2**64.
-        rank: of this process, 0 <= rank < world.
-        world: number of processes that share each step.
-        accumulate: micro-batches that each rank's part of a step is cut into, each delivered by itself.
-        workers: decoding processes of this rank; 0 decodes in the calling process.
-        prefetch: micro-batches each worker prepares ahead.
-        image_px: width and height of the images.
-        augment: `resize-flip`, `rrc-flip` or `none`.
-        rrc_scale: range of the random crop's share of the area.
-        max_bad: bound on unusable samples as a fraction of the epoch.
-        held_out: fraction kept from training, for `held_out_loader`.
         rows: ascending rows of the corpus to train on, and no others; a shard without any is never opened.
             None: all but the held-out ones.
-        randaugment: RandAugment after crop and flip, in timm's notation; None: without.
-        cache: folder for remote shards, indexes of foreign shards and the memory of checked hashes.
-        cache_gib: how large the remote shards in it may get together.
-        window_shards: shards whose samples are mixed. None: WINDOW_SHARDS of them; with `rows` all that hold
-            one, so that the epoch is a uniform permutation of the rows. Labelled shards hold one subject
-            each, and a window of a few would train on a few people at a time.
-        verify: hash local shards at the first start; sizes are always compared.
-        pin: page-locked images; None where there is a CUDA device.
 
     Raises:
-        UserError: an argument is out of range, or see `open_corpus`.
+        UserError: there is nothing to train on, or see `open_corpus`.
     """
-    _check(batch_per_step, seed, rank, world, accumulate)
-    room = shard_cache(cache, cache_gib)
-    corpus = shards if isinstance(shards, Corpus) else open_corpus(shards, room, verify, rank, world)
+    corpus, cache = _opened(shards, options)
     if rows is None:
-        chosen, counts = _choose(corpus, held_out, held=False)
-    elif held_out:
+        return Loader(Plan(corpus, split_rows(corpus, options.held_out, held=False), options), cache)
+    if options.held_out:
         raise UserError(
-            f"data.held_out = {held_out:g} and chosen rows exclude each other; set data.held_out = 0"
+            f"data.held_out = {options.held_out:g} and chosen rows exclude each other; set data.held_out = 0"
         )
-    else:
-        chosen, counts = _chosen(corpus, rows)
-    if window_shards is None:
-        window_shards = WINDOW_SHARDS if rows is None else len(corpus.shards)
-    plan = Plan(
-        corpus,
-        chosen,
-        counts,
-        batch_per_step,
-        seed,
-        rank,
-        world,
-        accumulate,
-        Augment(augment, image_px, rrc_scale, randaugment=randaugment),
-        window_shards,
-    )
-    pinned = pin if pin is not None else torch.cuda.is_available() and workers > 0
-    return Loader(plan, room, max_bad, workers, prefetch, pinned)
+    options = replace(options, window_shards=options.window_shards or len(corpus.shards))
+    return Loader(Plan(corpus, checked_rows(corpus, rows), options), cache)
 
 
-def held_out_loader(
-    shards: str | Corpus, *, held_out: float, batch_per_step: int, max_bad: float = 0.001, **others: Any
-) -> Loader:
-    """The held-out samples, in the shards' order, resized only. Call `epoch()` for each evaluation.
+def held_out_loader(shards: str | Corpus, options: LoaderOptions) -> Loader:
+    """The held-out samples, in the shards' order, resized only. Call `again()` for each evaluation.
 
-    Takes what `make_loader` takes but `rows`, with the same meaning; `seed`, `augment` and `randaugment` have
-    no effect.
+    Raises:
+        UserError: none is held out, or see `open_corpus`.
     """
-    loader = make_loader(shards, batch_per_step=batch_per_step, max_bad=max_bad, **others)
-    chosen, counts = _choose(loader.corpus, held_out, held=True)
-    how = Augment("none", loader.plan.augment.image_px)
-    plan = replace(loader.plan, chosen=chosen, counts=counts, augment=how, shuffle=False)
-    return Loader(plan, loader.cache, max_bad, loader.workers, loader.prefetch, loader.pin)
+    corpus, cache = _opened(shards, options)
+    rows = split_rows(corpus, options.held_out, held=True)
+    return Loader(Plan(corpus, rows, _resized(options), shuffle=False), cache)
 
 
-def ordered_loader(
-    corpus: str | Corpus,
-    rows: Ints,
-    *,
-    batch_per_step: int,
-    image_px: int,
-    rank: int = 0,
-    world: int = 1,
-    workers: int = 0,
-    prefetch: int = 2,
-    cache: str | None = None,
-    cache_gib: float = CACHE_GIB,
-    pin: bool | None = None,
-) -> Loader:
-    """These rows of the corpus once, in order, resized only. Call `epoch()` for each evaluation.
+def ordered_loader(shards: str | Corpus, rows: Ints, options: LoaderOptions) -> Loader:
+    """These ascending rows of the corpus once, in order, resized only. Call `again()` for each evaluation.
 
     `batch.samples` holds the rows, in ascending order within a rank and without gaps over the ranks of a
     step. Where the last step has fewer rows than there are ranks, a rank without one gets a batch of weight
@@ -420,70 +337,20 @@ def ordered_loader(
 
     No row is ever replaced: one that cannot be decoded ends the iteration.
 
-    Args:
-        corpus: glob, brace range, comma list or folder (see `list_shards`), or a corpus already open.
-        rows: ascending rows of the corpus.
-        batch_per_step: rows of one step over all ranks.
-        image_px: width and height of the images.
-        rank: of this process, 0 <= rank < world.
-        world: number of processes that share each step.
-        workers: decoding processes of this rank, kept from one epoch to the next; 0: the calling process.
-        prefetch: batches each worker prepares ahead.
-        cache: see `make_loader`.
-        cache_gib: see `make_loader`.
-        pin: see `make_loader`.
-
     Raises:
-        UserError: an argument is out of range, or see `open_corpus`; when iterating, a damaged row.
+        UserError: no row is chosen, or see `open_corpus`; when iterating, a damaged row.
     """
-    loader = make_loader(
-        corpus,
-        rows=rows,
-        augment="none",
-        max_bad=0.0,
-        window_shards=WINDOW_SHARDS,
-        batch_per_step=batch_per_step,
-        image_px=image_px,
-        rank=rank,
-        world=world,
-        workers=workers,
-        prefetch=prefetch,
-        cache=cache,
-        cache_gib=cache_gib,
-        pin=pin,
-    )
-    plan = replace(loader.plan, shuffle=False, fill=False)
-    return Loader(plan, loader.cache, 0.0, workers, prefetch, loader.pin)
+    corpus, cache = _opened(shards, options)
+    options = replace(_resized(options), max_bad=0.0)
+    return Loader(Plan(corpus, checked_rows(corpus, rows), options, shuffle=False, fill=False), cache)
 
 
-def _chosen(corpus: Corpus, rows: Ints) -> tuple[Ints, Ints]:
-    """(rows, number of them in each shard)."""
-    if not len(rows):
-        raise UserError("no row of the corpus is chosen; choose another fold, or build the missing subjects")
-    if rows[0] < 0 or rows[-1] >= len(corpus) or (np.diff(rows) <= 0).any():
-        raise ValueError(f"rows must ascend within 0 <= row < {len(corpus)}, each once")
-    return rows, np.diff(np.searchsorted(rows, corpus.starts))
+def _opened(shards: str | Corpus, options: LoaderOptions) -> tuple[Corpus, ShardCache]:
+    cache = shard_cache(options.cache, options.cache_gib)
+    if isinstance(shards, Corpus):
+        return shards, cache
+    return open_corpus(shards, cache, options.verify, options.rank, options.world), cache
 
 
-def _choose(corpus: Corpus, fraction: float, held: bool) -> tuple[Ints | None, Ints]:
-    """(chosen rows or None for all, number of them in each shard)."""
-    if not fraction and not held:
-        return None, np.diff(corpus.starts)
-    masks = [held_out_mask(i.keys.tolist(), fraction) == held for i in corpus.indexes]
-    counts = np.array([m.sum() for m in masks], np.int64)
-    if not counts.sum():
-        side = "held out" if held else "left for training"
-        raise UserError(f"data.held_out = {fraction:g} of {len(corpus)} samples: none is {side}; change it")
-    return np.flatnonzero(np.concatenate(masks)), counts
-
-
-def _check(batch_per_step: int, seed: int, rank: int, world: int, accumulate: int) -> None:
-    if not 0 <= rank < world:
-        raise UserError(f"rank {rank} of {world} processes does not exist; start ranks 0 to {world - 1}")
-    if not 0 <= seed < 2**64:
-        raise UserError(f"seed = {seed} must be between 0 and 2**64 - 1")
-    if accumulate < 1 or batch_per_step < world * accumulate:
-        raise UserError(
-            f"data.batch_per_step = {batch_per_step} is less than {world} processes x {accumulate} "
-            "micro-batches; raise it, or use fewer processes or train.accumulate"
-        )
+def _resized(options: LoaderOptions) -> LoaderOptions:
+    return replace(options, augment=Augment("none", options.augment.image_px))

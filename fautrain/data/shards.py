@@ -30,6 +30,7 @@ from tqdm import tqdm
 from facecorpus import schema
 from fautrain.data.parquet import read_columns
 from fautrain.errors import UserError
+from fautrain.files import sha256
 
 TABLE = "shards.parquet"
 _FIELDS = pa.schema(
@@ -236,8 +237,8 @@ def _shard(fs: Any, path: str) -> Shard:
 
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file in hexadecimal."""
-    with reaching(str(path)), Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with reaching(str(path)):
+        return sha256(Path(path))
 
 
 def verify_hashes(shards: Sequence[Shard], cache: Path, rank: int = 0, world: int = 1) -> None:

@@ -13,10 +13,10 @@ from markupsafe import Markup
 from fautrain import metrics
 from fautrain.evaluation import drawing, words
 from fautrain.evaluation.drawing import Bar, Line
-from fautrain.evaluation.files import publish
 from fautrain.evaluation.fold import FoldResult
 from fautrain.evaluation.result import Result, coverage
 from fautrain.evaluation.tables import percent, reference, tables
+from fautrain.files import publish
 
 if TYPE_CHECKING:
     from fautrain.data.benchmark import Benchmark
@@ -44,7 +44,7 @@ def write_page(result: Result, benchmark: Benchmark, path: Path) -> None:
         UserError: the file cannot be written.
     """
     html = render(result, benchmark)
-    publish(path, lambda aside: aside.write_text(html, "utf-8"))
+    publish(path, html)
 
 
 def render(result: Result, benchmark: Benchmark) -> str:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fautrain.errors import UserError
-from fautrain.evaluation.files import publish
+from fautrain.files import publish
 from fautrain.typed import build, to_plain
 
 FOLDER = "predictions"

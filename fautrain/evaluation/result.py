@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fautrain import metrics
 from fautrain.errors import UserError
-from fautrain.evaluation.files import publish
 from fautrain.evaluation.fold import Column, FoldResult
+from fautrain.files import publish
 from fautrain.typed import build, to_plain
 
 Floats = NDArray[np.float64]
@@ -189,7 +189,7 @@ def write_result(result: Result | FoldResult, path: Path) -> None:
     text = json.dumps(to_plain(result), indent=1, allow_nan=False)
     # Innermost lists on one line each: thousands of counts would otherwise hide the numbers that are read.
     text = re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\n\s*", " ", found[0]), text)
-    publish(path, lambda aside: aside.write_text(text + "\n", "utf-8"))
+    publish(path, text + "\n")
 
 
 def read_result(path: Path) -> Result:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from facecorpus.signature import HEAD_BYTES, sniff
 from fautrain.errors import UserError
+from fautrain.files import STEP_NAME
 
 HUB: Final = "hub:"
 HUB_FILE: Final = "model.safetensors"
@@ -25,7 +26,6 @@ CARD: Final = "model.json"
 """beside them in the folder of a final model (`fautrain.runs.final`),"""
 MANIFEST: Final = "manifest.json"
 """and what it writes there last."""
-STEP_NAME: Final = re.compile(r"step-(\d+)")
 WRAPPERS: Final = (
     "model",
     "state_dict",

@@ -16,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from fautrain.files import publish
+
 DPI: Final = 160
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -57,4 +59,4 @@ def canvas(path: Path, width_px: int, height_px: int) -> Generator[Figure]:
         memory = io.BytesIO()
         # No name and version of the library inside.
         FigureCanvasAgg(figure).print_png(memory, metadata={"Software": None})
-    path.write_bytes(memory.getvalue())
+    publish(path, memory.getvalue())

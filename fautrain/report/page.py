@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
-import tempfile
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,6 +15,7 @@ from markupsafe import Markup
 
 from fautrain.config import PretrainConfig, to_plain
 from fautrain.errors import UserError
+from fautrain.files import publish
 from fautrain.recipes import pretraining_recipe
 from fautrain.report import grids
 from fautrain.report.charts import Curve, chart, smoothed
@@ -44,16 +43,7 @@ def write_report(run_dir: Path, to: Path | None = None) -> Path:
     if path.exists() and b'name="generator" content="fautrain"' not in path.read_bytes()[:1000]:
         raise UserError(f"{path} exists and is no report of fautrain; give another --to")
     html = render(run)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            file.write(html)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(file.name).chmod(0o666 & ~mask)  # a temporary file is closed to others, a page need not be
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); give another --to") from None
+    publish(path, html, "give another --to")
     return path
 
 

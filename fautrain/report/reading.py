@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 
 from fautrain.config import PretrainConfig, from_plain
 from fautrain.errors import UserError
+from fautrain.files import STEP_NAME
 from fautrain.runlog import Line, read_log
 from fautrain.typed import read_json
-
-_STEP = re.compile(r"step-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _by_step(folder: Path, suffix: str) -> dict[int, Path]:
     """Entries named `step-NUMBER` and the suffix; no others, so that half-written ones do not count."""
     if not folder.is_dir():
         return {}
-    found = ((_STEP.fullmatch(at.name.removesuffix(suffix)), at) for at in folder.iterdir())
+    found = ((STEP_NAME.fullmatch(at.name.removesuffix(suffix)), at) for at in folder.iterdir())
     return {int(match[1]): at for match, at in found if match and at.name.endswith(suffix)}
 
 

@@ -23,11 +23,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fautrain.files import replace
 
 NAME = "log.jsonl"
 
@@ -127,12 +128,7 @@ def cut_log(run_dir: Path, step: int) -> int:
     after = "".join(kept).encode()
     if after == before:
         return 0
-    aside = path.with_name(f".{path.name}.part")  # one name: what a kill leaves here is written over
-    with aside.open("wb") as file:
-        file.write(after)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    replace(path, lambda aside: aside.write_bytes(after))
     return before.count(b"\n") + (not before.endswith(b"\n")) - len(kept)
 
 

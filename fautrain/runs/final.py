@@ -15,13 +15,13 @@ from typing import Any, Final, NamedTuple
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fautrain.checkpoint.disk import explained, json_bytes, sha256, write_tensors
+from fautrain.checkpoint.disk import explained, write_tensors
 from fautrain.checkpoint.environment import versions
 from fautrain.config import FinetuneConfig
 from fautrain.data.benchmark import Benchmark
 from fautrain.errors import UserError
-from fautrain.evaluation.files import publish
 from fautrain.evaluation.result import FoldResult
+from fautrain.files import json_bytes, publish, sha256
 from fautrain.models.convert import load_whole
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
@@ -163,7 +163,7 @@ def write_final(folder: Path, weights: Path, card: dict[str, Any]) -> None:
         raise explained(error, folder / MODEL_FILE) from error
     known = {"format": FORMAT, "versions": versions()}
     whole = Card(**known, weights_sha256=sha256(folder / MODEL_FILE), **card)
-    publish(folder / CARD, lambda aside: aside.write_bytes(json_bytes(to_plain(whole))))
+    publish(folder / CARD, json_bytes(to_plain(whole)))
 
 
 def choices(result: FoldResult) -> dict[str, Choice | None]:

@@ -15,12 +15,12 @@ from fautrain.data.order import steps_per_epoch
 from fautrain.data.provenance import crops
 from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
-from fautrain.evaluation.files import refuse_others
 from fautrain.evaluation.page import write_page
 from fautrain.evaluation.predictions import forget_predictions
 from fautrain.evaluation.result import FoldResult, aggregate, read_fold, write_result
 from fautrain.evaluation.text import brief, markdown
 from fautrain.evaluation.words import missing
+from fautrain.files import publish, refuse_others
 from fautrain.models.weights import MODEL_FILE
 from fautrain.runs.final import FOLDER as FINAL
 from fautrain.runs.final import choices, write_final
@@ -92,7 +92,7 @@ def write_tables(out: Path, bench: Benchmark, folds: Sequence[FoldResult]) -> st
     """The results of folds together, as JSON, Markdown and a page; returns what a terminal shows of them."""
     result = aggregate(folds)
     write_result(result, out / RESULT)
-    (out / TABLE).write_text(markdown(result, bench), "utf-8")
+    publish(out / TABLE, markdown(result, bench))
     write_page(result, bench, out / PAGE)
     return f"{brief(result, bench)}\nall tables: {out / TABLE}\nreport: {out / PAGE}"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fautrain import checkpoint
-from fautrain.checkpoint.disk import replace_json
 from fautrain.config import RunConfig, from_plain, to_plain
 from fautrain.errors import UserError
+from fautrain.files import json_bytes, replace
 from fautrain.typed import read_json
 
 CONFIG = "config.json"
@@ -90,7 +90,7 @@ def settle(config: RunConfig, run_dir: Path, found: Path | None) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         if found is not None:
             checkpoint.set_aside_after(run_dir, checkpoint.step_of(found) or 0)
-        replace_json(run_dir / CONFIG, to_plain(config))
+        replace(run_dir / CONFIG, lambda aside: aside.write_bytes(json_bytes(to_plain(config))))
     except OSError as error:
         raise UserError(
             f"{run_dir} cannot be written ({error.strerror or error}); choose another --out"

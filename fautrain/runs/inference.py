@@ -15,7 +15,7 @@ from tqdm import tqdm
 from fautrain import checkpoint
 from fautrain.checkpoint.state import read_nested, reading
 from fautrain.config import FinetuneConfig, from_plain
-from fautrain.data import LoaderState, normalise, ordered_loader
+from fautrain.data import Augment, LoaderOptions, LoaderState, normalise, ordered_loader
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
@@ -53,7 +53,7 @@ def checkpoints(where: Path) -> list[Path]:
     """
     if where.name.startswith(STEP) or is_final(where):
         return [where]
-    found = [where / "checkpoints" / f"{STEP}{step:08d}" for step in checkpoint.steps(where)]
+    found = [where / checkpoint.FOLDER / checkpoint.step_name(step) for step in checkpoint.steps(where)]
     if not found:
         inner = sorted(where.glob("seed-*/fold-*"))
         hint = f"it holds runs of folds: give one, such as {inner[0]}" if inner else "train first"
@@ -147,10 +147,12 @@ def _over(
     loader = ordered_loader(
         labels.corpus,
         labels.rows[np.sort(chosen)],
-        batch_per_step=config.data.batch_per_step * 4,
-        image_px=config.model.image_px,
-        workers=config.data.workers,
-        cache=config.data.cache,
+        LoaderOptions(
+            batch_per_step=config.data.batch_per_step * 4,
+            augment=Augment(image_px=config.model.image_px),
+            workers=config.data.workers,
+            cache=config.data.cache,
+        ),
     )
     device = trained.model.cls_token.device
     found: list[NDArray[np.float32]] = []

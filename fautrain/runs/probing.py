@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +14,7 @@ from fautrain.config import FinetuneConfig
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
-from fautrain.evaluation.files import refuse_others
+from fautrain.files import json_bytes, publish, refuse_others
 from fautrain.probe import (
     ProbeResult,
     Series,
@@ -152,5 +151,5 @@ def _draw_epochs(results: Mapping[int, ProbeResult], where: Path, out: Path) -> 
 
 def _write(out: Path, results: Mapping[int, ProbeResult], text: str) -> None:
     plain = {str(epoch): to_plain(result) for epoch, result in sorted(results.items())}
-    (out / "probe.json").write_text(json.dumps(plain, indent=1) + "\n", "utf-8")
-    (out / "probe.md").write_text(text, "utf-8")
+    publish(out / "probe.json", json_bytes(plain))
+    publish(out / "probe.md", text)

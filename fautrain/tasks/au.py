@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fautrain.config import FinetuneConfig
-from fautrain.data import Batch, Loader, make_loader, open_corpus, ordered_loader, shard_cache
+from fautrain.data import Augment, Batch, Loader, make_loader, open_corpus, ordered_loader, shard_cache
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.folds import Split, split
 from fautrain.data.labels import LabelledSet, read_labels
@@ -141,25 +142,22 @@ class ActionUnitTask(Task):
     def loader(self, rank: int, world: int) -> Loader:
         """The training frames; none may be unusable."""
         data = self.config.data
-        return make_loader(
-            self.labels.corpus,
-            rows=self.labels.rows[self.parts.train],
-            seed=self.config.seed,
+        px = self.config.model.image_px
+        options = replace(
+            reading(self.config, rank, world),
             accumulate=self.config.train.accumulate,
-            augment="rrc-flip",
-            rrc_scale=data.rrc_scale,
-            randaugment=data.randaugment,
+            augment=Augment("rrc-flip", px, data.rrc_scale, randaugment=data.randaugment),
             max_bad=0.0,
-            **reading(self.config, rank, world),
         )
+        return make_loader(self.labels.corpus, options, self.labels.rows[self.parts.train])
 
     def look(self, run_dir: Path, rank: int, world: int) -> Predictions:
         """Predictions of the frames that do not train."""
         parts, corpus = self.parts, self.labels.corpus
         rows = self.labels.rows[sorted([*parts.validation.tolist(), *parts.test.tolist()])]
-        options = reading(self.config, rank, world)
-        options["batch_per_step"] = max(self.config.data.batch_per_step, world) * 4
-        loader = ordered_loader(corpus, rows, **options)
+        batch_per_step = max(self.config.data.batch_per_step, world) * 4
+        options = replace(reading(self.config, rank, world), batch_per_step=batch_per_step)
+        loader = ordered_loader(corpus, rows, options)
         return Predictions(loader, self.labels, parts, self.config, run_dir, drawn=is_drawn(corpus))
 
     @property

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fautrain.checkpoint.codec import plain_tensor
 from fautrain.checkpoint.disk import explained, write_tensors
-from fautrain.evaluation.files import publish
+from fautrain.files import publish
 
 FOLDER = "weights"
 _NAME = re.compile(r"epoch-(\d{4,})\.safetensors")

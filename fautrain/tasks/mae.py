@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fautrain.config import PretrainConfig
-from fautrain.data import Batch, Corpus, Loader, held_out_loader, make_loader, open_corpus, shard_cache
+from fautrain.data import (
+    Augment,
+    Batch,
+    Corpus,
+    Loader,
+    held_out_loader,
+    make_loader,
+    open_corpus,
+    shard_cache,
+)
 from fautrain.losses.pixels import patch_mean_loss, pixel_loss
 from fautrain.models.convert import load_encoder
 from fautrain.models.flops import mae_training_flops
@@ -56,26 +66,28 @@ class PretrainTask(Task):
     def loader(self, rank: int, world: int) -> Loader:
         """All samples but the held-out ones."""
         data = self.config.data
-        return make_loader(
-            self.corpus,
-            seed=self.config.seed,
+        options = replace(
+            reading(self.config, rank, world),
             accumulate=self.config.train.accumulate,
-            augment=data.augment,
-            rrc_scale=data.rrc_scale,
-            max_bad=data.max_bad,
+            augment=Augment(data.augment, self.config.model.image_px, data.rrc_scale),
             held_out=data.held_out,
-            **reading(self.config, rank, world),
+            max_bad=data.max_bad,
         )
+        return make_loader(self.corpus, options)
 
     def look(self, run_dir: Path, rank: int, world: int) -> HeldOut | None:
         """The loss of the held-out samples, if there are any, and a picture."""
         data = self.config.data
         if not data.held_out:
             return None
-        options = reading(self.config, rank, world)
-        options |= {"workers": min(2, data.workers), "prefetch": 1}  # they stay between evaluations
-        loader = held_out_loader(self.corpus, held_out=data.held_out, max_bad=data.max_bad, **options)
-        return HeldOut(loader, self.config, run_dir)
+        options = replace(
+            reading(self.config, rank, world),
+            held_out=data.held_out,
+            max_bad=data.max_bad,
+            workers=min(2, data.workers),  # they stay between evaluations
+            prefetch=1,
+        )
+        return HeldOut(held_out_loader(self.corpus, options), self.config, run_dir)
 
     @property
     def network(self) -> MaskedAutoencoder:

@@ -12,6 +12,7 @@ from torch import Tensor
 from fautrain import sharding
 from fautrain.config import PretrainConfig
 from fautrain.data import Batch, Loader
+from fautrain.files import publish, step_name
 from fautrain.runlog import RunLog
 from fautrain.trainer import Trainer
 
@@ -66,7 +67,5 @@ class HeldOut:
         picture = trainer.task.picture(first)
         if picture is None or not trainer.accelerator.is_main_process:
             return
-        folder = self.run_dir / GRIDS
-        folder.mkdir(exist_ok=True)
-        path = folder / f"step-{trainer.progress.step:08d}.png"
-        path.write_bytes(cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
+        path = self.run_dir / GRIDS / f"{step_name(trainer.progress.step)}.png"
+        publish(path, cv2.imencode(".png", picture[:, :, ::-1])[1].tobytes())
