@@ -285,11 +285,19 @@ def inspect(
 
 
 @app.command()
-def sources(name: Annotated[str | None, typer.Argument(help="Show one data set in full.")] = None) -> None:
+def sources(
+    name: Annotated[str | None, typer.Argument(help="Show one data set in full.")] = None,
+    root: Annotated[
+        str | None, typer.Option("--root", help="Also say which of them are found below this folder or URL.")
+    ] = None,
+) -> None:
     """List the data sets: layout, size, terms, availability, and how to build from them."""
     from facecorpus.sources.base import describe
+    from facecorpus.sources.survey import survey
 
-    typer.echo(describe(name))
+    if name is not None and root is not None:
+        raise UserError("name a data set or --root, not both; --root looks for all of them")
+    typer.echo(describe(name) if root is None else survey(root))
 
 
 @app.command()

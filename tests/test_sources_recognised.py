@@ -15,7 +15,8 @@ from test_sources_webdataset import JPEG, img2dataset, write_tar
 
 from facecorpus import pipeline
 from facecorpus.errors import UserError
-from facecorpus.sources.base import parse_spec
+from facecorpus.sources.base import facts, parse_spec
+from facecorpus.sources.survey import survey
 
 
 @pytest.fixture
@@ -119,3 +120,22 @@ def test_a_tar_in_memory_is_read_by_its_bytes_not_its_name(root: Path) -> None:
         archive.addfile(info, io.BytesIO(JPEG))
     (root / "download").write_bytes(stream.getvalue())
     assert parse_spec("download", str(root)).adapter == "archive"
+
+
+def test_a_survey_says_which_layouts_are_found(root: Path) -> None:
+    (root / "casia_webface/0000045").mkdir(parents=True)
+    (root / "casia_webface/0000045/001.jpg").write_bytes(JPEG)
+    (root / "celeba").mkdir()
+    (root / "disfa").mkdir()
+    said = survey(str(root)).splitlines()
+    lines = {line.split()[0]: line for line in said if line and not line.startswith(" ")}
+    assert "494,414 images" in lines["casia_webface"] and "  found: ." in lines["casia_webface"]
+    assert "  another layout: Img/img_align_celeba.zip is not there:" in lines["celeba"]
+    assert "  another layout: " in lines["disfa"] and lines["bp4d"].endswith("  not there")
+    assert f"1 of {len(facts())} are found below {root}: casia_webface" in said
+    assert "    --sources ./crawl.tar  (crawl=webdataset:crawl.tar)" in said
+    assert "    --sources ./My Photos  (my_photos=folder:My Photos)" in said
+    known = facts()["celeba"]
+    assert any(known.terms in line and known.availability in line and str(known.url) in line for line in said)
+    with pytest.raises(UserError, match=r"crawl\.tar is no folder; give the one that holds the data sets"):
+        survey(str(root / "crawl.tar"))

@@ -23,7 +23,7 @@ from facecorpus.errors import UserError
 from facecorpus.record import State
 from facecorpus.synth.datasets import write_datasets
 from facecorpus.synth.layouts import split_records
-from facecorpus.synth.plan import ALL, plan
+from facecorpus.synth.plan import SAMPLE, plan
 from facecorpus.synth.truth import TruthRow, read_truth
 
 
@@ -244,7 +244,7 @@ def test_part_of_the_sources(tmp_path: Path) -> None:
 
 
 def test_default_plan_is_large_and_complete() -> None:
-    items = plan(ALL, 0, "sample")
+    items = plan(SAMPLE, 0, "sample")
     assert 1400 <= len(items) <= 1600
     kept = sum(item.outcome == State.KEPT for item in items)
     assert kept > 0.7 * len(items)

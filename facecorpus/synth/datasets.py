@@ -11,13 +11,12 @@ from pathlib import Path
 from facecorpus.errors import UserError
 from facecorpus.progress import Progress
 from facecorpus.record import State
-from facecorpus.synth import face9m
 from facecorpus.synth.album import Album, Signature, sign
 from facecorpus.synth.dynamics import DEPENDENCES
 from facecorpus.synth.entry import Box, Entry, Points
 from facecorpus.synth.filming import CAMERAS
 from facecorpus.synth.identity import Identity
-from facecorpus.synth.layouts import names, write_source
+from facecorpus.synth.layouts import MODULES, names, write_source
 from facecorpus.synth.picture import edited, edited_points, file_bytes, take
 from facecorpus.synth.plan import ALL, ANNOTATED_CROWDS, PEOPLE, SAMPLE, SIZES, Item, Shot, plan
 from facecorpus.synth.pool import in_order
@@ -232,9 +231,9 @@ def _entries(
         items, names(source, items, seed), drawn, strict=True
     ):
         who = Identity.sample(seed, first_person + item.person)
-        several = item.shot is not None and item.shot.kind == "group" and source in face9m.SETS
+        several = item.shot is not None and item.shot.kind == "group" and source in MODULES
         people = [k - first_person for k in item.shot.people] if several and item.shot else []
-        labels = tuple(face9m.label(source, k, item.person) for k in people) or (identity,)
+        labels = tuple(MODULES[source].label(source, k, item.person) for k in people) or (identity,)
         given = (new.points[place], new.boxes[place], new.faces[place])
         out.append(Entry(item, member, identity, who, data, *given, labels))
     return out

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facecorpus.synth.entry import Entry, put, write_tar_gz
+from facecorpus.synth.plan import Item
 
 SETS = ("ffhq", "megaface", "edface_celeb_1m", "umdfaces", "laion_face")
 _WRONG_POINTS = {str(k): {"x": 3.0 * k, "y": 2.0 * k} for k in range(5)}
@@ -29,15 +30,15 @@ def label(source: str, person: int, batch_of: int) -> str | None:
     return f"{_account(person)}_identity_{person}" if source == "megaface" and _is_mf2(person) else None
 
 
-def member(source: str, person: int, number: int, place: int) -> str:
+def member(item: Item, number: int, place: int) -> str:
     """What the id of an input holds after the source's name.
 
     Args:
-        source: the data set.
-        person: whose place it has.
+        item: the input.
         number: of the picture among the person's, from 1.
         place: of the picture in the data set, from 0.
     """
+    source, person = item.source, item.person
     if source == "ffhq":
         index = 59_994 + place
         return f"images1024x1024/{index // 1000 * 1000:05d}/{index:05d}.png"

@@ -8,18 +8,21 @@ from __future__ import annotations
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from facecorpus.synth import face9m
+from facecorpus.synth import face9m, general, mae_face
 from facecorpus.synth.annotations import celeba_annotations, vggface2_annotations
 from facecorpus.synth.entry import Entry, put, write_tar_gz
 from facecorpus.synth.plan import ALL, Item
 
 MAGIC = 0xCED7230A
 """First word of every RecordIO record (dmlc-core, `recordio.h`)."""
+
+
+MODULES = {name: module for module in (face9m, mae_face, general) for name in module.SETS}
+"""What draws the layout of a data set besides those of the recipe `sample`."""
 
 
 def names(source: str, items: Sequence[Item], seed: int) -> list[tuple[str, str | None]]:
@@ -33,9 +36,9 @@ def names(source: str, items: Sequence[Item], seed: int) -> list[tuple[str, str 
     for k, item in enumerate(items):
         label = labels[item.person]
         folder = _folder(source, item.person, label)
-        if source in face9m.SETS:
+        if source in MODULES:
             count[str(item.person)] = number = count.get(str(item.person), 0) + 1
-            out.append((face9m.member(source, item.person, number, k), label))
+            out.append((MODULES[source].member(item, number, k), label))
             continue
         clutter = {"thumbs": "Thumbs.db", "text": "readme.txt"}.get(item.damage or "")
         if clutter is not None:
@@ -62,8 +65,8 @@ def _identity_labels(source: str, rng: np.random.Generator, people: int) -> list
         return [f"n{k * 3 + 2 - (k % 5 == 0):06d}" for k in range(people)]
     if source == "casia_webface":
         return [f"{int(n):07d}" for n in np.sort(rng.choice(np.arange(45, 3_000_000), people, replace=False))]
-    if source in face9m.SETS:
-        return [face9m.label(source, k, k) for k in range(people)]
+    if source in MODULES:
+        return [MODULES[source].label(source, k, k) for k in range(people)]
     return [str(k) if source == "casia_webface_rec" else None for k in range(people)]
 
 
@@ -93,7 +96,10 @@ def write_source(source: str, folder: Path, entries: Sequence[Entry]) -> None:
         "casia_webface_rec": _write_recordio,
         "folder": _write_files,
     }
-    writers.get(source, partial(face9m.write, source))(folder, entries)
+    if source in MODULES:
+        MODULES[source].write(source, folder, entries)
+    else:
+        writers[source](folder, entries)
 
 
 def _write_files(folder: Path, entries: Sequence[Entry]) -> None:

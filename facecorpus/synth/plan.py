@@ -12,7 +12,10 @@ from facecorpus.record import State
 
 SAMPLE = ("celeba", "vggface2", "casia_webface", "casia_webface_rec", "folder")
 """The data sets that are drawn unless others are named."""
-ALL = (*SAMPLE, "ffhq", "megaface", "edface_celeb_1m", "umdfaces", "laion_face")
+ALL = (
+    *(*SAMPLE, "ffhq", "megaface", "edface_celeb_1m", "umdfaces", "laion_face"),
+    *("rafdb", "affectnet", "recordio", "imdb_wiki", "webdataset", "parquet"),
+)
 """The data sets that can be drawn, in the order in which they are planned: new ones come last, so that those
 before stay what they are."""
 
@@ -32,6 +35,12 @@ SIZES = {
         "edface_celeb_1m": 8,
         "umdfaces": 10,
         "laion_face": 10,
+        "affectnet": 12,
+        "imdb_wiki": 12,
+        "rafdb": 8,
+        "recordio": 8,
+        "webdataset": 10,
+        "parquet": 8,
     },
     "sample": {
         "celeba": 420,
@@ -44,6 +53,12 @@ SIZES = {
         "edface_celeb_1m": 90,
         "umdfaces": 120,
         "laion_face": 120,
+        "affectnet": 90,
+        "imdb_wiki": 90,
+        "rafdb": 60,
+        "recordio": 60,
+        "webdataset": 60,
+        "parquet": 60,
     },
 }
 """Number of inputs by preset and data set."""
@@ -59,6 +74,12 @@ PEOPLE = {
         "edface_celeb_1m": 8,
         "umdfaces": 5,
         "laion_face": 10,
+        "affectnet": 6,
+        "imdb_wiki": 4,
+        "rafdb": 8,
+        "recordio": 4,
+        "webdataset": 5,
+        "parquet": 4,
     },
     "sample": {
         "celeba": 120,
@@ -71,12 +92,23 @@ PEOPLE = {
         "edface_celeb_1m": 90,
         "umdfaces": 24,
         "laion_face": 110,
+        "affectnet": 80,
+        "imdb_wiki": 24,
+        "rafdb": 60,
+        "recordio": 12,
+        "webdataset": 20,
+        "parquet": 20,
     },
 }
 _ARCHIVES = ("celeba", "vggface2", "casia_webface", "folder")
 _LOOSE = ("vggface2", "folder")
 ANNOTATED_CROWDS = ("umdfaces", "laion_face")
 """Whole photographs, in which several people may be annotated."""
+_ANY_SIZE = (
+    *(*_LOOSE, "megaface", *ANNOTATED_CROWDS),
+    *("rafdb", "affectnet", "imdb_wiki", "webdataset", "parquet"),
+)
+"""Whose near duplicates have their original's shape."""
 _ROLES: dict[str, tuple[float, tuple[str, ...]]] = {
     # role: share of the inputs, data sets that hold it
     "copy": (0.030, ALL),
@@ -180,6 +212,8 @@ def _plan_source(name: str, first_person: int, first_number: int, seed: int, pre
         crowd = others if name in _LOOSE + ANNOTATED_CROWDS else others[:2]
         shot = Shot(first_number + place, kind, name, crowd if kind == "group" else (who,), size)
         outcome, reason = _REASONS.get(role, (State.KEPT, None))
+        if (name, role) == ("affectnet", "scene"):
+            reason = "left_out"  # the set's own class of what is no face
         damage: Damage | None = (
             role if role in ("truncated", "empty", "html", "garbage", "thumbs", "text") else None
         )  # type: ignore[assignment]
@@ -211,6 +245,7 @@ def _size(name: str, role: str, rng: np.random.Generator) -> tuple[int, int]:
         "casia_webface_rec": (112, 112),
         "ffhq": (256, 256),
         "edface_celeb_1m": (128, 128),
+        "recordio": (112, 112),
     }
     if name in fixed:
         return fixed[name]
@@ -291,7 +326,7 @@ def _near(
     edits: tuple[Edit, ...] = ("recompressed", "brighter", "cropped")
     edit = edits[int(rng.integers(3))]
     size = item.size_px
-    if item.source in (*_LOOSE, "megaface", *ANNOTATED_CROWDS):
+    if item.source in _ANY_SIZE:
         factor = float(rng.choice([1.0, 1.15, 1.3]))
         width, height = original.size_px
         size = round(width * factor), round(height * factor)
