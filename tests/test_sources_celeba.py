@@ -7,6 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from facecorpus.errors import UserError
@@ -177,3 +179,53 @@ def test_missing_images(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=message):
         list(celeba(tmp_path).inventory())
+
+
+def write_wild(root: Path) -> None:
+    (root / "Img/img_celeba").mkdir(parents=True)
+    (root / "Img/img_celeba/000001.jpg").write_bytes(b"x")
+    (root / "Anno").mkdir(exist_ok=True)
+    head = "1\nlefteye_x lefteye_y\n"
+    (root / "Anno/list_landmarks_celeba.txt").write_text(f"{head}000001.jpg 1 2 3 4 5 6 7 8 9 10\n")
+    (root / "Anno/list_bbox_celeba.txt").write_text(
+        "1\nimage_id x_1 y_1 width height\n000001.jpg 95 71 226 313\n"
+    )
+
+
+def test_photographs_in_the_wild_have_their_own_boxes_and_landmarks(tmp_path: Path) -> None:
+    """`list_bbox_celeba` and `list_landmarks_celeba` are of these pictures, and of these alone."""
+    write_wild(tmp_path)
+    (tmp_path / "Anno/list_landmarks_align_celeba.txt").write_text("000001.jpg 9 9 9 9 9 9 9 9 9 9\n")
+    [record] = make_source("celeba", "celeba", str(tmp_path)).inventory()
+    assert record.given_box_xyxy_px == (95, 71, 321, 384)
+    assert record.given_points_px == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+    assert record.id == "celeba/img_celeba/000001.jpg"
+
+
+@pytest.mark.parametrize("name", ["img_align_celeba", "img_align_celeba_png"])
+def test_aligned_pictures_go_before_those_in_the_wild(name: str, tmp_path: Path) -> None:
+    write_wild(tmp_path)
+    (tmp_path / "Img" / name).mkdir()
+    (tmp_path / "Img" / name / "000001.png").write_bytes(b"x")
+    source = make_source("celeba", "celeba", str(tmp_path))
+    [record] = source.inventory()
+    assert record.id == f"celeba/{name}/000001.png"
+    assert record.given_box_xyxy_px is None
+    left = "left aside, since they show the same faces: celeba/pictures=wild:PATH would read them"
+    assert left in source.notes
+    wild = make_source("celeba", "celeba", str(tmp_path), setting="pictures=wild")
+    assert [r.id for r in wild.inventory()] == ["celeba/img_celeba/000001.jpg"]
+
+
+def test_hugging_face_copy_says_who_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name, people in (("train-00000-of-00001", [2880, 8692]), ("valid-00000-of-00001", [7])):
+        table = pa.table({"image": [{"bytes": b"x", "path": None} for _ in people], "celeb_id": people})
+        pq.write_table(table, tmp_path / f"data/{name}.parquet")
+    source = make_source("celeba", "celeba", str(tmp_path))
+    assert [(r.id, r.identity, r.split) for r in source.inventory()] == [
+        ("celeba/data/train-00000-of-00001.parquet/0", "2880", "train"),
+        ("celeba/data/train-00000-of-00001.parquet/1", "8692", "train"),
+        ("celeba/data/valid-00000-of-00001.parquet/0", "7", "val"),
+    ]
+    assert source.notes == []

@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from facecorpus.errors import UserError
@@ -153,3 +155,20 @@ def test_damaged_metadata_is_named(change: Any, words: str, tmp_path: Path) -> N
     place.write_text(change(place.read_text()))
     with pytest.raises(UserError, match=words):
         listed(ffhq(tmp_path))
+
+
+def test_hugging_face_copies(tmp_path: Path) -> None:
+    """Paths keep the numbers; rows are none."""
+    metadata(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name, paths in (
+        ("train-00000-of-00002", ["00001.png", "60000.png"]),
+        ("train-00001-of-00002", [None]),
+    ):
+        table = pa.table({"image": [{"bytes": b"x", "path": path} for path in paths]})
+        pq.write_table(table, tmp_path / f"data/{name}.parquet")
+    assert [(r.id.rpartition("/")[2], r.split, r.photo_id) for r in listed(ffhq(tmp_path))] == [
+        ("00001.png", "train", "https://flickr/0"),
+        ("60000.png", "val", "https://flickr/30000"),
+        ("0", None, None),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 from pathlib import Path
 from typing import Literal
@@ -178,3 +179,28 @@ def test_missing_images(tmp_path: Path) -> None:
     write_annotations(tmp_path, "train")
     with pytest.raises(UserError, match=r"vggface2_train\.tar\.gz is not there: .* holds bb_landmark/;"):
         list(vggface2(tmp_path).inventory())
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_people_in_no_split(zipped: bool, tmp_path: Path) -> None:
+    """Kaggle's copies of 112 x 112, and subsets, have people's folders at the top."""
+    place = tmp_path / "vgg.tar"
+    if zipped:
+        with tarfile.open(place, "w") as archive:
+            info = tarfile.TarInfo("n000002/0001_01.jpg")
+            archive.addfile(info)
+    else:
+        place = tmp_path
+        (tmp_path / "n000002").mkdir()
+        (tmp_path / "n000002/0001_01.jpg").write_bytes(b"")
+    [record] = vggface2(place).inventory()
+    assert (record.id, record.identity, record.split) == ("vgg/n000002/0001_01.jpg", "n000002", None)
+
+
+def test_insightface_copy(tmp_path: Path) -> None:
+    payload = struct.pack("<IfQQ", 0, 8630.0, 1, 0) + b"\xff\xd8\xff"
+    (tmp_path / "faces_vgg_112x112").mkdir()
+    (tmp_path / "faces_vgg_112x112/train.rec").write_bytes(
+        struct.pack("<II", 0xCED7230A, len(payload)) + payload + bytes(-len(payload) % 4)
+    )
+    assert [r.identity for r in vggface2(tmp_path).inventory()] == ["8630"]

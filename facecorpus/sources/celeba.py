@@ -17,7 +17,8 @@ from facecorpus.record import Record
 from facecorpus.sources.annotations import Annotations, read_listing
 from facecorpus.sources.archives import Container
 from facecorpus.sources.base import Member, Part, Source, adapter
-from facecorpus.sources.layouts import chosen, part_named
+from facecorpus.sources.layouts import chosen, part_named, tables
+from facecorpus.sources.parquet import split_of
 
 _SETS = {"aligned": "img_align_celeba", "png": "img_align_celeba_png", "wild": "img_celeba"}
 _SPLITS = ("train", "val", "test")
@@ -53,6 +54,8 @@ class CelebA(Source):
         for key, name in _SETS.items():  # Kaggle repeats the folder's name; Drive gives parts in a folder
             if part := part_named(self, name, name, f"Img/{name}", "Img", f"Img/{name}.7z", ""):
                 found[key] = part
+        if not found and (parquet := tables(self)):
+            return parquet
         if not found:
             raise self.missing(f"Img/{_SETS['aligned']}.zip")
         return [chosen(self, "pictures", found, "the same faces")]
@@ -77,6 +80,7 @@ class CelebA(Source):
 
     def annotate(self, record: Record, member: Member) -> None:
         """Identity, split, landmarks and box by file name."""
+        record.identity, record.split = member.label, split_of(record.container)
         stem = PurePosixPath(member.path).stem
         rows = {what: annotations.row(stem) for what, annotations in self._annotations.items()}
         if identity := rows.get("identity"):
@@ -99,6 +103,8 @@ class CelebA(Source):
 
     def _files(self) -> Mapping[str, tuple[str, int, type, str]]:
         part = self.parts()[0]
+        if part.container.endswith(".parquet"):  # Hugging Face's copy holds who is shown
+            return {}
         place = storage.join(self.location, part.container, part.under)
         wild = place.rfind(_SETS["wild"]) > place.rfind(_SETS["aligned"])
         return _FILES | _WILD if wild else _FILES

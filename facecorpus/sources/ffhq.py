@@ -7,6 +7,7 @@ is read. Of resizes by others, only the numbers in their names are known to hold
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
@@ -25,12 +26,13 @@ from facecorpus.sources.sidecars import entries
 _SETS = {"1024": "images1024x1024", "wild": "in-the-wild-images", "thumbnails": "thumbnails128x128"}
 _METADATA = ("ffhq-dataset-v2.json", "ffhq-dataset-v1.json")
 _MOST = 70_000
+_NUMBERED = re.compile(r"[0-9]{1,5}\.\w+")
 _TRAINING = 60_000
 
 
 @adapter("ffhq")
 class FFHQ(Source):
-    """The folders of 1,000, zips of them, or any folder or archive of pictures called by their numbers."""
+    """The folders of 1,000, zips of them, or any folder, archive or Parquet files of pictures so called."""
 
     settings: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "pictures": {
@@ -73,7 +75,7 @@ class FFHQ(Source):
     def annotate(self, record: Record, member: Member) -> None:
         """All by the picture's number."""
         path = PurePosixPath(member.path)
-        if not (path.stem.isascii() and path.stem.isdigit() and int(path.stem) < _MOST):
+        if not (_NUMBERED.fullmatch(path.name) and int(path.stem) < _MOST):
             return
         number = int(path.stem)
         record.split = "train" if number < _TRAINING else "val"

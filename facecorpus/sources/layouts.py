@@ -39,10 +39,25 @@ def record_part(source: Source) -> Part | None:
     return Part(found) if found else None
 
 
+def tables(source: Source) -> list[Part]:
+    """The Parquet files at the location or in its folder `data`: Hugging Face's copies."""
+    if not storage.is_dir(source.location):
+        return []
+    names = [
+        storage.join(above, name)
+        for above in ("", "data")
+        if storage.is_dir(storage.join(source.location, above))
+        for name in storage.list_dir(storage.join(source.location, above))
+    ]
+    return [Part(name) for name in names if name.lower().endswith(".parquet")]
+
+
 def whole(source: Source) -> list[Part]:
-    """Everything at the location: its RecordIO, else an archive that lies alone, else the folder or file."""
+    """All at the location: RecordIO or Parquet, else an archive that lies alone, else the folder or file."""
     if records := record_part(source):
         return [records]
+    if found := tables(source):
+        return found
     if not storage.is_dir(source.location) or not (names := storage.list_dir(source.location)):
         return [Part("")]
     archives = [name for name in names if is_archive_name(name)]

@@ -31,5 +31,14 @@ class Parquet(Source):
     def annotate(self, record: Record, member: Member) -> None:
         """The person, where a column says so; the split by the file's name, train-00000-of-00012.parquet."""
         record.identity = member.label
-        if split := _SPLIT.search(record.container or self.location.rpartition("/")[2]):
-            record.split = split[1]
+        record.split = split_of(record.container or self.location.rpartition("/")[2])
+
+
+def split_of(path: str) -> str | None:
+    """The split that the name of one of Hugging Face's files tells.
+
+    >>> split_of("data/valid-00000-of-00002.parquet"), split_of("faces.parquet")
+    ('val', None)
+    """
+    split = _SPLIT.search(path) if path.lower().endswith(".parquet") else None
+    return split[1] if split else None

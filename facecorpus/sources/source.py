@@ -225,7 +225,8 @@ class Source(ABC):
 
     def path_in_ids(self, container: str, member: str) -> str:
         """What the id of an input holds after the source's name."""
-        return storage.join(container, member) if self.ids_name_containers else member
+        named = self.ids_name_containers or container.lower().endswith(".parquet")
+        return storage.join(container, member) if named else member
 
     def _record(self, part: Part, member: Member) -> Record:
         return Record(

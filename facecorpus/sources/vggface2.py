@@ -90,10 +90,14 @@ class VGGFace2(Source):
 
     def finish(self) -> None:
         """Note rows without inputs and inputs without rows, and folders that were not read."""
-        used = {name for part in self.parts() for name in (part.under, *part.container.split("/")) if name}
-        others = [name.rstrip("/") for name in storage.list_dir(self.location) if _may_hold_people(name)]
-        if aside := [name for name in others if name not in used | _BESIDE]:
-            self.notes.append(f"left aside, since only {', '.join(_SPLITS)} are read: {listed(aside)}")
+        if any(self._part(split) for split in _SPLITS):
+            used = {
+                name for part in self.parts() for name in (part.under, *part.container.split("/")) if name
+            }
+            others = [name.rstrip("/") for name in storage.list_dir(self.location) if _may_hold_people(name)]
+            if aside := [name for name in others if name not in used | _BESIDE]:
+                said = f"left aside, since only {', '.join(_SPLITS)} are read: {listed(aside)}"
+                self.notes.append(said)
         self.notes.extend(note for a in self._annotations.values() if (note := a.note()))
 
     def _has_people(self) -> bool:
