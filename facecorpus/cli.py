@@ -314,13 +314,13 @@ def weights(
     ] = None,
 ) -> None:
     """Obtain and check the detector weights, or list them."""
-    from facecorpus.faces.weights import list_weights, weights_path
+    from facecorpus.faces.weights import WEIGHTS, weights_path
 
     if name is not None:
         typer.echo(str(weights_path(name, file)))
         return
-    for entry in list_weights():
-        typer.echo(f"{entry.name:26s} {entry.licence:8s} {entry.path or 'not on this machine yet'}")
+    for entry in map(WEIGHTS.get, WEIGHTS):
+        typer.echo(f"{entry.name:26s} {entry.licence:8s} {entry.cached() or 'not on this machine yet'}")
         typer.echo(f"    {entry.origin}")
 
 

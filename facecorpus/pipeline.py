@@ -9,7 +9,6 @@ a full disk or a changed file does only what is missing.
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from facecorpus import storage, units
 from facecorpus.engines import ENGINES
 from facecorpus.errors import UserError
-from facecorpus.faces.detector import make_detector
+from facecorpus.faces.detector import automatic, make_detector
 from facecorpus.ledger import SourceLedger
 from facecorpus.phases import inventory, materialise, score, select, verify
 from facecorpus.phases.corpus import CONFIG, INDEXES, Corpus, SourceSpec
@@ -38,15 +37,6 @@ class Built:
     shards: int
     samples: int
     ledgers: dict[str, SourceLedger]
-
-
-def choose_detector(recipe: CorpusRecipe, device: str) -> str:
-    """The detector's name with `auto` resolved: ResNet-50 where there is a GPU and torch, MobileNet-0.25
-    elsewhere."""
-    if recipe.detector != "auto":
-        return recipe.detector
-    gpu = device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())
-    return "retinaface-resnet50" if gpu and importlib.util.find_spec("torch") else "retinaface-mobilenet025"
 
 
 def open_sources(sources: str, root: str) -> list[Source]:
@@ -131,7 +121,8 @@ def prepare(
         SourceSpec(s.name, s.adapter, storage.absolute(s.location), "=".join(s.setting or ())) for s in opened
     )
     drawn = tuple(source.name for source in opened if source.is_drawn())
-    corpus = Corpus(out, recipe, specs, choose_detector(recipe, device), "none", weights, device, drawn)
+    detector = automatic(device) if recipe.detector == "auto" else recipe.detector
+    corpus = Corpus(out, recipe, specs, detector, "none", weights, device, drawn)
     if corpus.detector == "none":
         return corpus
     return replace(corpus, detector_build=make_detector(corpus.model(), weights=weights, device=device).build)

@@ -8,9 +8,10 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from facecorpus.errors import UserError
+from facecorpus.plugins import Registry
 from facecorpus.reasons import Reason
 from facecorpus.record import Record
 
@@ -60,7 +61,7 @@ class Filter:
     rule: Callable[..., str | None]
 
 
-FILTERS: dict[str, Filter] = {}
+FILTERS: Registry[Filter] = Registry("there is no filter {}")
 """Every filter, by the name of its reason."""
 
 
@@ -80,7 +81,7 @@ def rejects(reason: Reason, stage: Stage, *limits: Limit, order: int = 100) -> C
     """
 
     def register(rule: Callable[..., str | None]) -> Callable[..., str | None]:
-        FILTERS[reason.name] = Filter(reason, stage, order, limits, rule)
+        FILTERS.register(reason.name)(Filter(reason, stage, order, limits, rule))
         return rule
 
     return register
@@ -88,7 +89,7 @@ def rejects(reason: Reason, stage: Stage, *limits: Limit, order: int = 100) -> C
 
 def known_limits() -> dict[str, Limit]:
     """The limits of every filter, by name."""
-    return {limit.name: limit for known in FILTERS.values() for limit in known.limits}
+    return {limit.name: limit for name in FILTERS for limit in FILTERS.get(name).limits}
 
 
 class Limits(types.SimpleNamespace):
@@ -117,8 +118,7 @@ class Limits(types.SimpleNamespace):
         return {n: v for n, v in vars(self).items() if v is not None or known[n].default is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Why a filter rejects a record."""
 
     reason: Reason
@@ -130,7 +130,7 @@ def judge(
     stage: Stage, record: Record, limits: Limits, *others: Sequence[tuple[float, float]]
 ) -> Verdict | None:
     """What the first filter of the stage that rejects the record says; None where all keep it."""
-    for known in sorted(FILTERS.values(), key=lambda known: known.order):
+    for known in sorted(map(FILTERS.get, FILTERS), key=lambda known: known.order):
         if known.stage == stage and getattr(limits, known.limits[0].name, None) is not None:
             detail = known.rule(record, limits, *others)
             if detail is not None:

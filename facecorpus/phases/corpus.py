@@ -11,6 +11,7 @@ from typing import Any
 
 from facecorpus import schema, storage, units
 from facecorpus.errors import UserError
+from facecorpus.faces.weights import LIGHTEST
 from facecorpus.recipes import CorpusRecipe, from_plain, to_plain
 from facecorpus.sources.base import Source, make_source
 from facecorpus.sources.facts import facts
@@ -70,8 +71,8 @@ class Corpus:
     """Versions of the libraries it was made with, where those are not the ones here; see `as_recorded`."""
 
     def model(self) -> str:
-        """The detector that runs: `given` confirms the source's own landmarks with MobileNet-0.25."""
-        return "retinaface-mobilenet025" if self.detector == "given" else self.detector
+        """The detector that runs: `given` confirms the source's own landmarks with the lightest."""
+        return LIGHTEST if self.detector == "given" else self.detector
 
     def config(self) -> dict[str, Any]:
         """What `corpus.json` holds: everything the bytes of the corpus depend on, and where the sources
