@@ -19,8 +19,8 @@ from typing import Any, Literal
 from facecorpus.dedup.rules import DedupRules
 from facecorpus.errors import UserError
 from facecorpus.faces.detector import DETECTORS
-from facecorpus.filters import Limits, known_limits
-from facecorpus.plugins import nearest
+from facecorpus.filters import LIMITS, Limits
+from facecorpus.plugins import MORE, nearest
 
 Align = Literal["similarity", "eyes", "box", "none"]
 Chroma = Literal["444", "422", "420"]
@@ -87,7 +87,9 @@ class CorpusRecipe:
             raise UserError(f"recipe value jpeg_quality is {self.jpeg_quality}; give a number from 1 to 100")
         known = ("auto", *DETECTORS, "given", "none")
         if self.detector not in known:
-            raise UserError(f"recipe value detector is {self.detector!r}; give one of {', '.join(known)}")
+            raise UserError(
+                f"recipe value detector is {self.detector!r}; give one of {', '.join(known)} ({MORE})"
+            )
         if self.detector == "none" and self.align != "none":
             raise UserError(
                 f"recipe value align={self.align} needs faces, but detector=none looks for none; "
@@ -303,8 +305,9 @@ def _build(cls: Any, data: Any, path: str) -> Any:
     """An instance of dataclass `cls` from plain data, every value checked against its annotation."""
     if not isinstance(data, Mapping):
         raise UserError(f"recipe value {path} is {data!r}; give a group of values")
-    limits = {name: limit.hint for name, limit in known_limits().items()}
-    hints = limits if cls is Limits else typing.get_type_hints(cls)
+    if cls is Limits:
+        return Limits(**{name: _convert(LIMITS.get(name).hint, item, name) for name, item in data.items()})
+    hints = typing.get_type_hints(cls)
     unknown = sorted(set(data) - set(hints))
     if unknown:
         raise UserError(f"recipe value {path}.{unknown[0]} is unknown; {nearest(unknown[0], hints)}")

@@ -144,7 +144,9 @@ def load(out: str) -> Corpus:
         recipe = from_plain(config["recipe"])
         drawn = tuple(config["drawn"])
         return Corpus(out, recipe, sources, config["detector"], config["detector_build"], drawn=drawn)
-    except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
+    except UserError as error:  # a value of which another version, or a plug-in, may know
+        raise UserError(f"{url}: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(out) from error
 
 
