@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from facecorpus import storage, units
@@ -118,11 +117,11 @@ def prepare(
     """
     _refuse_nesting(opened, root, out)
     specs = tuple(
-        SourceSpec(s.name, s.adapter, storage.absolute(s.location), "=".join(s.setting or ())) for s in opened
+        SourceSpec(s.name, s.adapter, storage.absolute(s.location), "=".join(s.setting or ()), s.origin())
+        for s in opened
     )
-    drawn = tuple(source.name for source in opened if source.is_drawn())
     detector = automatic(device) if recipe.detector == "auto" else recipe.detector
-    corpus = Corpus(out, recipe, specs, detector, "none", weights, device, drawn)
+    corpus = Corpus(out, recipe, specs, detector, "none", weights, device)
     if corpus.detector == "none":
         return corpus
     return replace(corpus, detector_build=make_detector(corpus.model(), weights=weights, device=device).build)
@@ -244,21 +243,3 @@ def build(corpus: Corpus, *, engine: str = "local", workers: int = 1) -> Built:
 
         raise UserError(nothing_kept(corpus, ledgers))
     return Built(len(shards), sum(shard["samples"] for shard in shards), ledgers)
-
-
-def check_against(corpus: Corpus, truth: Path) -> str:
-    """Compare a corpus of drawn people with the truth file that `synth` wrote; returns a sentence.
-
-    Raises:
-        UserError: an input did not become what it must.
-    """
-    from facecorpus.synth.truth import check_truth, read_truth
-
-    rows = [row for row in read_truth(truth.parent) if row.source in {spec.name for spec in corpus.sources}]
-    columns = ("id", "state", "reason", "duplicate_of")
-    selection = verify.read_selection(corpus).select(columns).to_pylist()
-    complaints = check_truth(rows, {row["id"]: tuple(row[name] for name in columns[1:]) for row in selection})
-    if complaints:
-        listed = "\n  ".join(complaints[:10])
-        raise UserError(f"{len(complaints)} of {len(rows)} inputs are not what {truth} says:\n  {listed}")
-    return f"all {len(rows):,} inputs became what {truth} says"

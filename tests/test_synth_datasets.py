@@ -68,7 +68,7 @@ def inputs(root: Path) -> dict[str, bytes]:
                     found[f"vggface2/{member.name}"] = stream.read()
     for source in ("casia_webface", "folder"):
         for path in (root / source).rglob("*"):
-            if path.is_file():
+            if path.is_file() and path.name != "origin.json":
                 found[f"{source}/{path.relative_to(root / source).as_posix()}"] = path.read_bytes()
     for key, (_, data) in recordio(root / "casia_webface_rec").items():
         found[f"casia_webface_rec/{key}"] = data

@@ -10,6 +10,7 @@ from facecorpus.sources.archives.container import (
     Member,
     printable,
 )
+from facecorpus.sources.archives.folder import ORIGIN
 from facecorpus.sources.archives.opening import is_archive_name, open_container
 from facecorpus.sources.archives.recordio import index_beside
 from facecorpus.sources.archives.video import VIDEO, VideoContainer, frame_name, is_video_name
@@ -17,6 +18,7 @@ from facecorpus.sources.archives.video import VIDEO, VideoContainer, frame_name,
 __all__ = [
     "BAD_NAME",
     "MISSING_FRAME",
+    "ORIGIN",
     "VIDEO",
     "Container",
     "InputError",
