@@ -37,7 +37,7 @@ build/drawn/truth.jsonl: $(VENV)/core
 
 corpus: $(VENV)/core $(if $(filter build/drawn,$(ROOT)),build/drawn/truth.jsonl)  ## Build and verify a corpus (ROOT=, SOURCES=, OUT=, RECIPE=, WORKERS=); without ROOT from drawn people
 	$(BIN)/facecorpus build --root '$(ROOT)' --out '$(OUT)' $(options)
-	$(if $(filter build/drawn,$(ROOT)),$(BIN)/facecorpus verify '$(OUT)' --truth build/drawn/truth.jsonl)
+	$(if $(filter build/drawn,$(ROOT)),$(BIN)/facecorpus synth --out build/drawn --check '$(OUT)')
 
 build/corpus/verified.json:
 	$(MAKE) corpus

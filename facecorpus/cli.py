@@ -219,20 +219,13 @@ def verify(
     corpus: At,
     workers: Workers = None,
     engine: EngineName = "local",
-    truth: Annotated[
-        Path | None,
-        typer.Option("--truth", help="Also check a corpus of drawn people against their truth file."),
-    ] = None,
 ) -> None:
     """Phase 5: check shards, manifests, indexes and the ledger again, every byte of them, whatever an earlier
     run has checked."""
     from facecorpus import pipeline
     from facecorpus.phases import verify as phase
 
-    opened = _opened(corpus)
-    done = pipeline.run(opened, phase.PHASE, engine=engine, workers=_cores(workers), afresh=True)
-    if truth is not None:
-        typer.echo(pipeline.check_against(opened, truth))
+    done = pipeline.run(_opened(corpus), phase.PHASE, engine=engine, workers=_cores(workers), afresh=True)
     ledgers = phase.ledgers(done).values()
     inputs, kept = sum(e.inputs for e in ledgers), sum(e.samples for e in ledgers)
     typer.echo(f"verified: {kept:,} samples; all {inputs:,} inputs accounted for")
@@ -322,19 +315,19 @@ def weights(
     ] = None,
 ) -> None:
     """Obtain and check the detector weights, or list them."""
-    from facecorpus.faces.weights import list_weights, weights_path
+    from facecorpus.faces.weights import WEIGHTS, weights_path
 
     if name is not None:
         typer.echo(str(weights_path(name, file)))
         return
-    for entry in list_weights():
-        typer.echo(f"{entry.name:26s} {entry.licence:8s} {entry.path or 'not on this machine yet'}")
+    for entry in map(WEIGHTS.get, WEIGHTS):
+        typer.echo(f"{entry.name:26s} {entry.licence:8s} {entry.cached() or 'not on this machine yet'}")
         typer.echo(f"    {entry.origin}")
 
 
 @app.command()
 def synth(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the drawn data sets into.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the drawn data sets.")],
     sources: Annotated[
         str | None,
         typer.Option(
@@ -354,8 +347,20 @@ def synth(
         typer.Option("--frames", help="Annotated frames of each recording; default: the preset's."),
     ] = None,
     workers: Workers = None,
+    check: Annotated[
+        str | None,
+        typer.Option("--check", help="Draw nothing; check this corpus, built from --out, against the truth."),
+    ] = None,
 ) -> None:
     """Draw people and write miniature data sets in the real ones' layouts, with a truth file."""
+    if check is not None:
+        from facecorpus.phases.verify import read_selection
+        from facecorpus.synth.truth import check_selection
+
+        corpus = _opened(check)
+        names, faces = {spec.name for spec in corpus.sources}, corpus.recipe.limits.faces
+        typer.echo(check_selection(out, names, read_selection(corpus), faces))
+        return
     from facecorpus.synth.datasets import SAMPLE, write_datasets
 
     named = tuple(s.strip() for s in sources.split(",")) if sources else SAMPLE

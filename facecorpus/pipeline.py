@@ -9,17 +9,15 @@ a full disk or a changed file does only what is missing.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from facecorpus import storage, units
 from facecorpus.engines import ENGINES
 from facecorpus.errors import UserError
-from facecorpus.faces.detector import make_detector
+from facecorpus.faces.detector import automatic, make_detector
 from facecorpus.ledger import SourceLedger
 from facecorpus.phases import inventory, materialise, score, select, verify
 from facecorpus.phases.corpus import CONFIG, INDEXES, Corpus, SourceSpec
@@ -39,15 +37,6 @@ class Built:
     shards: int
     samples: int
     ledgers: dict[str, SourceLedger]
-
-
-def choose_detector(recipe: CorpusRecipe, device: str) -> str:
-    """The detector's name with `auto` resolved: ResNet-50 where there is a GPU and torch, MobileNet-0.25
-    elsewhere."""
-    if recipe.detector != "auto":
-        return recipe.detector
-    gpu = device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())
-    return "retinaface-resnet50" if gpu and importlib.util.find_spec("torch") else "retinaface-mobilenet025"
 
 
 def open_sources(sources: str, root: str) -> list[Source]:
@@ -132,10 +121,11 @@ def prepare(
     """
     _refuse_nesting(opened, root, out)
     specs = tuple(
-        SourceSpec(s.name, s.adapter, storage.absolute(s.location), "=".join(s.setting or ())) for s in opened
+        SourceSpec(s.name, s.adapter, storage.absolute(s.location), "=".join(s.setting or ()), s.origin())
+        for s in opened
     )
-    drawn = tuple(source.name for source in opened if source.is_drawn())
-    corpus = Corpus(out, recipe, specs, choose_detector(recipe, device), "none", weights, device, drawn)
+    detector = automatic(device) if recipe.detector == "auto" else recipe.detector
+    corpus = Corpus(out, recipe, specs, detector, "none", weights, device)
     if corpus.detector == "none":
         return corpus
     return replace(corpus, detector_build=make_detector(corpus.model(), weights=weights, device=device).build)
@@ -257,22 +247,3 @@ def build(corpus: Corpus, *, engine: str = "local", workers: int = 1) -> Built:
 
         raise UserError(nothing_kept(corpus, ledgers))
     return Built(len(shards), sum(shard["samples"] for shard in shards), ledgers)
-
-
-def check_against(corpus: Corpus, truth: Path) -> str:
-    """Compare a corpus of drawn people with the truth file that `synth` wrote; returns a sentence.
-
-    Raises:
-        UserError: an input did not become what it must.
-    """
-    from facecorpus.synth.truth import check_truth, read_truth
-
-    rows = [row for row in read_truth(truth.parent) if row.source in {spec.name for spec in corpus.sources}]
-    columns = ("id", "state", "reason", "duplicate_of")
-    selection = verify.read_selection(corpus).select(columns).to_pylist()
-    outcomes = {row["id"]: tuple(row[name] for name in columns[1:]) for row in selection}
-    complaints = check_truth(rows, outcomes, corpus.recipe.limits.faces)
-    if complaints:
-        listed = "\n  ".join(complaints[:10])
-        raise UserError(f"{len(complaints)} of {len(rows)} inputs are not what {truth} says:\n  {listed}")
-    return f"all {len(rows):,} inputs became what {truth} says"

@@ -26,6 +26,7 @@ from typing import Any, Generic, TypeVar
 from facecorpus.errors import UserError, in_a_line
 
 VARIABLE = "FACE_PLUGINS"
+MORE = f"a module named by {VARIABLE} may bring more"
 
 Thing = TypeVar("Thing")
 Registered = TypeVar("Registered")
@@ -82,7 +83,7 @@ class Registry(Generic[Thing]):
         known = self._known()
         if name not in known:
             hint = nearest(name, known)
-            more = "" if hint.endswith("?") else f" (a module named by {VARIABLE} may bring more)"
+            more = "" if hint.endswith("?") else f" ({MORE})"
             raise UserError(f"{self._missing.format(name)}; {hint}{more}")
         return known[name]
 

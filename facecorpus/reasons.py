@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from facecorpus.errors import UserError
+from facecorpus.plugins import Registry
 from facecorpus.record import State
 
 STEPS = ("readable", "right shape", "processed", "usable face", "clear crop")
@@ -37,23 +39,23 @@ class Reason:
         return _declared, (self.name,)
 
 
-REASONS: dict[str, Reason] = {}
+REASONS: Registry[Reason] = Registry("there is no reason {}")
 """Every reason, by name."""
 
 
 def _declared(name: str) -> Reason:
-    return REASONS[name]
+    return REASONS.get(name)
 
 
 def declare(name: str, state: State, step: str, about: str, remedy: Remedy) -> Reason:
     """A new reason; see `Reason`.
 
     Raises:
-        ValueError: there is one of that name, or no such step.
+        UserError: there is one of that name, or no such step.
     """
-    if name in REASONS or step not in STEPS:
-        raise ValueError(f"reason {name} is declared already, or {step!r} is none of the steps {STEPS}")
-    return REASONS.setdefault(name, Reason(name, state, step, about, remedy))
+    if step not in STEPS:
+        raise UserError(f"reason {name} belongs to {step!r}; give one of {', '.join(STEPS)}")
+    return REASONS.register(name)(Reason(name, state, step, about, remedy))
 
 
 def change(limit: str, how: str, why: str) -> str:

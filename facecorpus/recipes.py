@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 from facecorpus.dedup.rules import DedupRules
 from facecorpus.errors import UserError
-from facecorpus.filters import Limits, known_limits
-from facecorpus.plugins import nearest
+from facecorpus.faces.detector import DETECTORS
+from facecorpus.filters import LIMITS, Limits
+from facecorpus.plugins import MORE, nearest
 
-Detector = Literal["auto", "retinaface-mobilenet025", "retinaface-resnet50", "given", "none"]
 Align = Literal["similarity", "eyes", "box", "none"]
 Chroma = Literal["444", "422", "420"]
 
@@ -36,7 +36,7 @@ class CorpusRecipe:
     """One sentence for `facecorpus recipes`."""
     sources: tuple[str, ...] = ()
     """Sources to build from when `--sources` is not given."""
-    detector: Detector = "auto"
+    detector: str = "auto"
     """Face detector; `auto` is RetinaFace with ResNet-50 on a GPU and with MobileNet-0.25 without one;
     `given` takes the source's own landmarks where the MobileNet detector confirms them; `none` looks for no
     face."""
@@ -85,6 +85,11 @@ class CorpusRecipe:
                 raise UserError(f"recipe value {name} is {getattr(self, name)}; give a number of at least 1")
         if not 1 <= self.jpeg_quality <= 100:
             raise UserError(f"recipe value jpeg_quality is {self.jpeg_quality}; give a number from 1 to 100")
+        known = ("auto", *DETECTORS, "given", "none")
+        if self.detector not in known:
+            raise UserError(
+                f"recipe value detector is {self.detector!r}; give one of {', '.join(known)} ({MORE})"
+            )
         if self.detector == "none" and self.align != "none":
             raise UserError(
                 f"recipe value align={self.align} needs faces, but detector=none looks for none; "
@@ -300,8 +305,9 @@ def _build(cls: Any, data: Any, path: str) -> Any:
     """An instance of dataclass `cls` from plain data, every value checked against its annotation."""
     if not isinstance(data, Mapping):
         raise UserError(f"recipe value {path} is {data!r}; give a group of values")
-    limits = {name: limit.hint for name, limit in known_limits().items()}
-    hints = limits if cls is Limits else typing.get_type_hints(cls)
+    if cls is Limits:
+        return Limits(**{name: _convert(LIMITS.get(name).hint, item, name) for name, item in data.items()})
+    hints = typing.get_type_hints(cls)
     unknown = sorted(set(data) - set(hints))
     if unknown:
         raise UserError(f"recipe value {path}.{unknown[0]} is unknown; {nearest(unknown[0], hints)}")

@@ -1,7 +1,7 @@
 """The disk contract: what a built corpus looks like to whoever reads it. `fautrain` imports nothing else from
 here.
 
-    OUT/corpus.json                      recipe, sources (and which are drawn), detector, versions
+    OUT/corpus.json                      recipe, sources, detector, versions
     OUT/inventory/SOURCE.parquet         INVENTORY: every input exactly once
     OUT/scores/SOURCE/part-HASH.parquet  SCORES: one row per input (or per face), kept or not, with the reason
     OUT/staged/SOURCE/part-HASH.crops    the encoded crops of that part, end to end
@@ -136,8 +136,8 @@ model that learnt from them can be given such crops without the corpus.
                     align is similarity)
     detector        name of the detector that ran
     detector_build  hash of its weights, runtime and provider
-    sources         [{"name", "adapter", "terms"}]: terms is null where none are known
-    drawn           names of those that 'facecorpus synth' drew
+    sources         [{"name", "adapter", "terms", "origin"}]: terms is null where none are known, origin
+                    what the data set's `origin.json` says ({"synthetic": true}, ...), else null
 """
 
 

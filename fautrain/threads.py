@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -60,3 +61,23 @@ def available_cores() -> int:
     except (OSError, ValueError):
         pass  # no cgroup of version 2, or "max": no quota
     return cores
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Hold torch, BLAS and OpenMP to one thread inside the block.
+
+    Several threads add in another order, so a result would hang on the machine's number of cores (and t-SNE
+    makes another picture of the last bit). The probe's matrices are also so small that threads which wait for
+    each other on a busy machine made it dozens of times slower.
+    """
+    import torch  # not above: `sleep_when_idle` comes before it
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)

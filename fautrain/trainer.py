@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ from fautrain.models.flops import peak_flops
 from fautrain.optim import effective_lr, lr_at, make_adamw, set_lr
 from fautrain.runlog import RunLog, duration
 from fautrain.signals import Agreement, stop_signals
-from fautrain.task import Task
+from fautrain.task import Look, Task
 from fautrain.threads import choose_threads
 from fautrain.window import GOOD, Stopwatch, Window
 
@@ -130,11 +130,7 @@ class Trainer:
             model=sharding.gathered(self.task.network.state_dict(), main),
             optimizer=sharding.gathered(self.optimizer.state_dict(), main),
             loader={"epoch": loader.epoch, "step": loader.step},
-            counters={
-                "step": self.progress.step,
-                "samples": self.progress.samples,
-                "nonfinite": self.progress.nonfinite,
-            },
+            counters=asdict(self.progress),
             extra={"corpus": self.corpus, "window": window},
             config=to_plain(self.config),
         )
@@ -221,13 +217,7 @@ class Trainer:
 
     # -- the loop ----------------------------------------------------------------------------------------
 
-    def run(
-        self,
-        loader: Loader,
-        look: Callable[[Trainer, RunLog, int, bool], None] | None,
-        log: RunLog,
-        state: LoaderState,
-    ) -> None:
+    def run(self, loader: Loader, look: Look | None, log: RunLog, state: LoaderState) -> None:
         """Train until the configured end.
 
         `look` is called at the end of each epoch and of the run, before the checkpoint is written: what it
@@ -237,51 +227,52 @@ class Trainer:
             Stopped: a signal ended it earlier, after a checkpoint.
             UserError: too many steps were not finite, or the loader stopped.
         """
-        train = self.config.train
         per_epoch = loader.steps_per_epoch
-        total = train.epochs * per_epoch
-        first, end = self.progress.step, min(total, train.max_steps or total)
-        peak = self.config.optim.lr
-        if peak is None:
-            peak = effective_lr(self.config.optim.base_lr, self.config.data.batch_per_step)
-        warmup = round(self.config.optim.warmup_epochs * per_epoch)
+        total = self.config.train.epochs * per_epoch
+        first, end = self.progress.step, min(total, self.config.train.max_steps or total)
+        rate = self._schedule(per_epoch, total)
         self.task.train()
-        batches = loader.batches(state)
-        agreement = Agreement(self.accelerator.num_processes)
+        batches, agreement, told = loader.batches(state), Agreement(self.accelerator.num_processes), 0
         with stop_signals() as stop:
             watch = Stopwatch(self._settle)
-            while self.progress.step < end:
-                micro = self._take(batches)
-                lr = lr_at(self.progress.step, total, warmup, peak, self.config.optim.min_lr)
-                values = self.step(micro, lr)
-                state = micro[-1].after
-                size = self._samples(loader, micro[-1])
-                self.window.add(values, size)
-                self.progress.step += 1
-                self.progress.samples += size
-                done = self.progress.step
+            while self.progress.step < end and not told:
+                micro, lr = self._take(batches), rate(self.progress.step)
+                self._count(self.step(micro, lr), self._samples(loader, micro[-1]))
+                done, after = self.progress.step, micro[-1].after
+                last, epoch_over, epochs = done == end, after.step == 0, done // per_epoch
                 log.advance(done)
-                if done % self.config.log.every_steps == 0 or done == end:
+                if last or done % self.config.log.every_steps == 0:
                     self._log(watch, log, done / per_epoch, lr)
                 self._forecast(watch, log, done - first, end - done)
                 told = agreement.after_step(stop.signal)
-                last, epoch_over, epochs = done == end, state.step == 0, done // per_epoch
-                if look is not None and (epoch_over or last):
+                if look is not None and (last or epoch_over):
                     with watch.paused():
                         look(self, log, epochs, last)
                 if last or told or self._due(done, epochs if epoch_over else 0):
                     with watch.paused():
                         log.sync()
-                        self.save(state)
-                if told and not last:
-                    agreement.close()
-                    raise Stopped(told)
+                        self.save(after)
         agreement.close()
+        if told and self.progress.step < end:
+            raise Stopped(told)
+
+    def _schedule(self, per_epoch: int, total: int) -> Callable[[int], float]:
+        """The learning rate of a step, from 0, of `total` steps."""
+        optim = self.config.optim
+        peak = effective_lr(optim.base_lr, self.config.data.batch_per_step) if optim.lr is None else optim.lr
+        warmup = round(optim.warmup_epochs * per_epoch)
+        return lambda step: lr_at(step, total, warmup, peak, optim.min_lr)
 
     def _take(self, batches: Iterator[Batch]) -> list[Batch]:
         """The parts of the next step."""
         with self.window.waiting(self.device):
             return [next(batches) for _ in range(self.config.train.accumulate)]
+
+    def _count(self, values: dict[str, Tensor], samples: int) -> None:
+        """Note a step that is done."""
+        self.window.add(values, samples)
+        self.progress.step += 1
+        self.progress.samples += samples
 
     def _settle(self) -> None:
         """Wait for the device."""
@@ -293,6 +284,7 @@ class Trainer:
         return bool((every and step % every == 0) or (each and epochs and epochs % each == 0))
 
     def _samples(self, loader: Loader, batch: Batch) -> int:
+        """Samples of the step, over all ranks and parts."""
         size = self.config.data.batch_per_step
         return min(size, loader.samples - batch.step * size)
 

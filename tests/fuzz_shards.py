@@ -132,7 +132,7 @@ def _read_labels(path: Path) -> None:
 
 def _origin(folder: Path) -> Path:
     return write_labelled(folder / "o", "disfa", frames=1, subjects=benchmark("disfa").subjects[:1]) / (
-        "corpus.json"
+        "shards.parquet"
     )
 
 

@@ -43,7 +43,10 @@ SMALL = (
 )
 """What the tests rely on, whatever the recipe says."""
 
-CROPS = {"recipe": {"align": "none", "size_px": PX}, "drawn": ["disfa"]}
+CROPS = {
+    "recipe": {"align": "none", "size_px": PX},
+    "sources": [{"name": "disfa", "origin": {"synthetic": True}}],
+}
 """What the table says of the pictures."""
 
 Row = dict[str, Any]
@@ -115,7 +118,6 @@ def write_labelled(
     """
     bench = benchmark(dataset)
     (out / "shards").mkdir(parents=True)
-    (out / "corpus.json").write_text(json.dumps({"drawn": True}))
     table: list[Row] = []
     for number, subject in enumerate(subjects or bench.subjects):
         path = out / "shards" / schema.shard_name(bench.source, number)

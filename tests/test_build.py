@@ -40,8 +40,8 @@ def test_the_truth_is_met_to_the_last_row(drawn: Path, corpus: Path) -> None:
     assert all(states[state] > 0 for state in ("kept", "rejected", "duplicate", "failed"))
 
 
-def test_verify_checks_the_truth_too(drawn: Path, corpus: Path) -> None:
-    assert "became what" in run("verify", str(corpus), "--truth", str(drawn / "truth.jsonl")).stdout
+def test_synth_checks_the_truth_too(drawn: Path, corpus: Path) -> None:
+    assert "became what" in run("synth", "--out", str(drawn), "--check", str(corpus)).stdout
 
 
 @pytest.mark.filterwarnings(
@@ -86,7 +86,8 @@ def test_tables_have_the_promised_columns(corpus: Path) -> None:
     crops = json.loads(table.metadata[schema.CROPS])
     assert (crops["recipe"]["align"], crops["recipe"]["size_px"]) == ("similarity", 224)
     assert len(crops["points_px"]) == 5 and not {"seed", "dedup"} & crops["recipe"].keys()
-    assert all(source.keys() == {"name", "adapter", "terms"} for source in crops["sources"])
+    assert all(source.keys() == {"name", "adapter", "terms", "origin"} for source in crops["sources"])
+    assert all(source["origin"]["synthetic"] is True for source in crops["sources"])
     assert "research" in next(s["terms"] for s in crops["sources"] if s["adapter"] == "celeba")
     for path in corpus.glob("shards/*.parquet"):
         assert pq.read_schema(path).equals(schema.MANIFEST)

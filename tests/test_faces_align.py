@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from facecorpus.errors import UserError
 from facecorpus.faces import align
-from facecorpus.faces.detector import Detector, detect, make_detector
+from facecorpus.faces.detector import Detector, make_detector
 from facecorpus.faces.face import Face
-from facecorpus.faces.pose import MODEL_MM
-from facecorpus.faces.warp import corners, inverse, outside
+from facecorpus.faces.pose import MODEL_MM, interocular_px, pose_degrees
+from facecorpus.faces.pyramid import detect
+from facecorpus.faces.warp import corners, inverse, outside, warp
 from facecorpus.synth.face import draw_face
 from facecorpus.synth.geometry import Pose
 from facecorpus.synth.identity import Identity
@@ -81,10 +82,8 @@ def test_templates_are_where_they_are_said_to_be() -> None:
         assert points.shape == (5, 2), name
         assert ((points > 0) & (points < 223)).all()
     for name in ("wide-224", "ffhq-224"):
-        assert align.pose_degrees(align.TEMPLATES[name]) == pytest.approx((0, 0, 0), abs=1e-6), (
-            "straight ahead"
-        )
-    wide, distance = align.TEMPLATES["wide-224"], align.interocular_px(align.TEMPLATES["wide-224"])
+        assert pose_degrees(align.TEMPLATES[name]) == pytest.approx((0, 0, 0), abs=1e-6), "straight ahead"
+    wide, distance = align.TEMPLATES["wide-224"], interocular_px(align.TEMPLATES["wide-224"])
     assert (wide[0, 1] + 0.5) / distance > 1.45, "room for the forehead"
     assert (223.5 - wide[0, 1]) / distance > 2.1, "room for a dropped jaw"
 
@@ -154,9 +153,9 @@ def test_eyes_come_out_level_in_a_square_about_the_face(roll: float, detector: D
     linear = alignment.matrix[:, :2]
     assert linear @ linear.T == pytest.approx(np.eye(2) * np.linalg.det(linear), abs=1e-9), "no squash"
     points = mapped(alignment.matrix, truth.astype(np.float64))
-    assert abs(align.pose_degrees(points)[2]) < 6
+    assert abs(pose_degrees(points)[2]) < 6
     assert ((points > 30) & (points < 194)).all()
-    crop = align.warp(rgb, alignment.matrix, 224)
+    crop = warp(rgb, alignment.matrix, 224)
     (again,) = detect(detector, crop)
     x0, y0, x1, y1 = again.box_xyxy_px
     assert max(x1 - x0, y1 - y0) == pytest.approx(224, rel=0.12), "the box fills the crop"
@@ -218,7 +217,7 @@ def test_pose_is_recovered_from_the_projected_head(
     yaw: float, pitch: float, roll: float, zoom: float
 ) -> None:
     points = (MODEL_MM @ rotation(yaw, pitch, roll).T)[:, :2] * zoom + [300, 200]
-    assert align.pose_degrees(points) == pytest.approx((yaw, pitch, roll), abs=1e-4)
+    assert pose_degrees(points) == pytest.approx((yaw, pitch, roll), abs=1e-4)
 
 
 @settings(max_examples=80, deadline=None)
@@ -227,7 +226,7 @@ def test_perspective_costs_little(yaw: float, pitch: float, roll: float) -> None
     centred = MODEL_MM - MODEL_MM.mean(axis=0)
     space = centred @ rotation(yaw, pitch, roll).T + [0, 0, 1500]
     points = space[:, :2] / space[:, 2:] * 2000
-    assert align.pose_degrees(points) == pytest.approx((yaw, pitch, roll), abs=2.0)
+    assert pose_degrees(points) == pytest.approx((yaw, pitch, roll), abs=2.0)
 
 
 def test_signs_are_those_of_the_record() -> None:
@@ -237,17 +236,17 @@ def test_signs_are_those_of_the_record() -> None:
     nose_up[2, 1] -= 10
     clockwise[:, 1] += 0.2 * frontal[:, 0]
     clockwise[:, 0] -= 0.2 * frontal[:, 1]
-    assert align.pose_degrees(nose_right)[0] > 10
-    assert align.pose_degrees(nose_up)[1] > 10
-    assert align.pose_degrees(clockwise)[2] == pytest.approx(math.degrees(math.atan(0.2)), abs=0.1)
+    assert pose_degrees(nose_right)[0] > 10
+    assert pose_degrees(nose_up)[1] > 10
+    assert pose_degrees(clockwise)[2] == pytest.approx(math.degrees(math.atan(0.2)), abs=0.1)
 
 
 def test_points_that_coincide_have_no_pose() -> None:
-    assert all(math.isnan(value) for value in align.pose_degrees(np.ones((5, 2))))
+    assert all(math.isnan(value) for value in pose_degrees(np.ones((5, 2))))
 
 
 def test_interocular_is_the_distance_of_the_eyes() -> None:
-    assert align.interocular_px([0, 0, 3, 4, 9, 9, 9, 9, 9, 9]) == 5.0
+    assert interocular_px([0, 0, 3, 4, 9, 9, 9, 9, 9, 9]) == 5.0
 
 
 _GEOMETRY = """
@@ -255,11 +254,12 @@ import hashlib, sys
 import numpy as np
 from facecorpus.faces import align, warp
 from facecorpus.faces.face import Face, plausible
+from facecorpus.faces.pose import pose_degrees
 rng, digest = np.random.default_rng(0), hashlib.sha256()
 for _ in range(400):
     points = rng.normal(100, 40, (5, 2)).astype(np.float32)
     matrix = align.align_similarity(points, 224, "wide-224").matrix
-    values = [align.pose_degrees(points), matrix, warp.inverse(matrix), align.matrix_for_scale(matrix, 0.625)]
+    values = [pose_degrees(points), matrix, warp.inverse(matrix), warp.matrix_for_scale(matrix, 0.625)]
     digest.update(b"".join(np.asarray(value, np.float64).tobytes() for value in values))
     digest.update(bytes([plausible(Face((40.0, 40.0, 160.0, 160.0), points, 1.0))]))
 print(digest.hexdigest())

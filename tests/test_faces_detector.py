@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from facecorpus.errors import UserError
 from facecorpus.faces import anchors
-from facecorpus.faces.detector import Detector, detect, detect_many, levels_px, make_detector
+from facecorpus.faces.detector import Detector, cpu_kernels, make_detector
 from facecorpus.faces.face import Face, Image, iou, plausible
-from facecorpus.faces.kernels import cpu_kernels
 from facecorpus.faces.pose import interocular_px
+from facecorpus.faces.pyramid import detect, detect_many, levels_px
 from facecorpus.synth.face import Framing, Sitter, draw_face, draw_people
 from facecorpus.synth.identity import Identity
 from facecorpus.synth.scene import draw_group, draw_scene

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facecorpus.faces.align import TEMPLATES, align_box, align_similarity
-from facecorpus.faces.detector import detect, make_detector, plausible
+from facecorpus.faces.detector import make_detector
+from facecorpus.faces.face import plausible
 from facecorpus.faces.framing import CORE_BELOW, CORE_SIDE, ZOOM_STEP, Framing, frame
 from facecorpus.faces.pose import MODEL_MM
+from facecorpus.faces.pyramid import detect
 from facecorpus.faces.warp import corners, inverse, outside
 
 SIZE, LIMIT = 224, 0.1

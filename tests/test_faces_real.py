@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from facecorpus.faces import align
-from facecorpus.faces.detector import Detector, detect, detect_many, make_detector, plausible
-from facecorpus.faces.face import Face, Image
-from facecorpus.faces.warp import corners, inverse, outside
+from facecorpus.faces.detector import Detector, make_detector
+from facecorpus.faces.face import Face, Image, plausible
+from facecorpus.faces.pose import interocular_px, pose_degrees
+from facecorpus.faces.pyramid import detect, detect_many
+from facecorpus.faces.warp import corners, inverse, outside, warp
 
 pytestmark = pytest.mark.real
 
@@ -96,7 +98,7 @@ def test_the_pyramid_finds_who_the_largest_level_finds(photographs: list[Image],
         if thorough:
             total += 1
             middle = thorough[0].points_px.mean(axis=0)
-            near = align.interocular_px(thorough[0].points_px) + 3
+            near = interocular_px(thorough[0].points_px) + 3
             found = detect(detector, rgb)
             agree += any(np.linalg.norm(face.points_px.mean(axis=0) - middle) < near for face in found)
     assert total > 50
@@ -105,7 +107,7 @@ def test_the_pyramid_finds_who_the_largest_level_finds(photographs: list[Image],
 
 def test_people_look_straight_ahead_on_average(photographs: list[Image], detector: Detector) -> None:
     faces = [faces[0] for faces in detect_many(detector, photographs) if faces]
-    poses = np.array([align.pose_degrees(face.points_px) for face in faces])
+    poses = np.array([pose_degrees(face.points_px) for face in faces])
     assert len(poses) > 50
     assert np.abs(np.median(poses, axis=0)).max() < 5
     assert np.percentile(np.abs(poses), 95, axis=0).max() < 60
@@ -120,11 +122,11 @@ def test_aligned_real_faces_meet_the_template(
     errors: list[float] = []
     for rgb, faces in list(zip(crops, found, strict=True))[::8]:
         alignment = align.align_similarity(faces[0].points_px, 224, "wide-224")
-        crop = align.warp(rgb, alignment.matrix, 224)
+        crop = warp(rgb, alignment.matrix, 224)
         height, width = rgb.shape[:2]
         padded = outside(corners(inverse(alignment.matrix), 0.0, 0.0, 224), width, height)
         assert 0 <= padded < 0.6
         again = detect(detector, crop)
         assert again
         errors.append(float(np.linalg.norm(again[0].points_px - template, axis=1).mean()))
-    assert np.median(errors) < 0.12 * align.interocular_px(template)
+    assert np.median(errors) < 0.12 * interocular_px(template)

@@ -11,9 +11,9 @@ import pytest
 
 from facecorpus.errors import UserError
 from facecorpus.faces import weights
-from facecorpus.faces.detector import detect_many, make_detector
+from facecorpus.faces.detector import cpu_kernels, make_detector
 from facecorpus.faces.face import Face, Image
-from facecorpus.faces.kernels import cpu_kernels
+from facecorpus.faces.pyramid import detect_many
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the ResNet-50 detector needs it")
 pytest.importorskip("torchvision", reason="torchvision is not installed: the ResNet-50 detector needs it")

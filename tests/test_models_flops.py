@@ -14,7 +14,7 @@ from fautrain.models.flops import (
     vit_training_flops,
 )
 from fautrain.models.heads import ActionUnitModel
-from fautrain.models.mae import MaskedAutoencoder, make_mae
+from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.vit import size_of
 
 torch.set_num_threads(1)
@@ -32,14 +32,14 @@ def counted(model: MaskedAutoencoder, images: int, backward: bool) -> float:
 @pytest.mark.parametrize("size", ["tiny", "small", "base", "large", "huge"])
 def test_forward_against_torch(size: str) -> None:
     with torch.device("meta"):
-        model = make_mae(size)
+        model = MaskedAutoencoder(size_of(size))
     assert mae_forward_flops(model) == pytest.approx(counted(model, 2, backward=False), rel=0.02)
 
 
 @pytest.mark.parametrize("size", ["small", "base", "large"])
 def test_training_against_torch(size: str) -> None:
     with torch.device("meta"):
-        model = make_mae(size)
+        model = MaskedAutoencoder(size_of(size))
     assert mae_training_flops(model) == pytest.approx(counted(model, 2, backward=True), rel=0.02)
 
 
@@ -48,7 +48,7 @@ def test_training_against_torch(size: str) -> None:
 )
 def test_known_training_costs(size: str, gigaflops: float) -> None:
     with torch.device("meta"):
-        assert mae_training_flops(make_mae(size)) / 1e9 == pytest.approx(gigaflops, abs=0.1)
+        assert mae_training_flops(MaskedAutoencoder(size_of(size))) / 1e9 == pytest.approx(gigaflops, abs=0.1)
 
 
 @pytest.mark.parametrize("size", ["small", "base", "large"])
@@ -63,8 +63,8 @@ def test_whole_images_against_torch(size: str) -> None:
 
 def test_free_decoder_and_mask_ratio_count() -> None:
     with torch.device("meta"):
-        model = make_mae(
-            "tiny", image_px=112, mask_ratio=0.9, decoder_width=128, decoder_depth=2, decoder_heads=4
+        model = MaskedAutoencoder(
+            size_of("tiny"), image_px=112, mask_ratio=0.9, decoder_width=128, decoder_depth=2, decoder_heads=4
         )
     assert mae_forward_flops(model) == pytest.approx(counted(model, 1, backward=False), rel=0.02)
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fautrain.errors import UserError
 from fautrain.losses.pixels import pixel_loss
-from fautrain.models.mae import MaskedAutoencoder, make_mae, patchify, unpatchify
-from fautrain.models.vit import Size
+from fautrain.models.mae import MaskedAutoencoder, patchify, unpatchify
+from fautrain.models.vit import Size, size_of
 from fautrain.noise import uniform_noise
 
 torch.set_num_threads(1)
@@ -234,7 +234,7 @@ def test_published_decoder_names_shapes_and_counts(
     size: str, width: int, encoder_depth: int, patch: int, tokens: int, millions: float
 ) -> None:
     with torch.device("meta"):
-        model = make_mae(size)
+        model = MaskedAutoencoder(size_of(size))
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == millions
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     assert len(model.blocks) == encoder_depth
@@ -269,17 +269,21 @@ def test_published_decoder_names_shapes_and_counts(
 
 
 def test_decoder_is_free_in_width_depth_and_heads() -> None:
-    model = make_mae("tiny", image_px=64, decoder_width=96, decoder_depth=1, decoder_heads=3)
+    model = MaskedAutoencoder(
+        size_of("tiny"), image_px=64, decoder_width=96, decoder_depth=1, decoder_heads=3
+    )
     assert model(torch.zeros(1, 3, 64, 64)).prediction.shape == (1, 16, 768)
     with pytest.raises(UserError, match="decoder_depth"):
-        make_mae("tiny", image_px=64, decoder_depth=0)
+        MaskedAutoencoder(size_of("tiny"), image_px=64, decoder_depth=0)
     with pytest.raises(UserError, match="heads"):
-        make_mae("tiny", image_px=64, decoder_heads=3)
+        MaskedAutoencoder(size_of("tiny"), image_px=64, decoder_heads=3)
 
 
 def test_first_weights_of_tokens() -> None:
     torch.manual_seed(0)
-    model = make_mae("tiny", image_px=64, decoder_width=256, decoder_depth=1, decoder_heads=4)
+    model = MaskedAutoencoder(
+        size_of("tiny"), image_px=64, decoder_width=256, decoder_depth=1, decoder_heads=4
+    )
     assert model.mask_token.std().item() == pytest.approx(0.02, rel=0.2)
     assert model.cls_token.std().item() == pytest.approx(0.02, rel=0.2)
     assert not model.decoder_pos_embed.requires_grad

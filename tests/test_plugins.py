@@ -14,6 +14,7 @@ import pytest
 from facecorpus import plugins
 from facecorpus.errors import UserError
 from tests.conftest import run
+from tests.small_corpus import draw_pictures
 
 SOURCE = '''
     from facecorpus.sources.base import Part, Source, adapter
@@ -33,6 +34,51 @@ SOURCE = '''
 
         def annotate(self, record, member):
             record.identity = member.path.split("/")[0]
+'''
+
+
+FILTER = """
+    from facecorpus.filters import Limit, measured, rejects
+    from facecorpus.reasons import change, declare
+    from facecorpus.record import State
+
+    TURNED_AWAY = declare(
+        "turned_away",
+        State.REJECTED,
+        "usable face",
+        "The head is turned too far aside.",
+        change("max_yaw", "higher", "the recipe drops heads turned so far"),
+    )
+    MAX_YAW = Limit("max_yaw", float | None, None, "Degrees that the head may be turned aside.", high=90.0)
+
+    @rejects(TURNED_AWAY, "faces", MAX_YAW)
+    def turned_away(record, limits, others):
+        yaw = abs(measured(record, "yaw_deg"))
+        return f"the yaw is {yaw:.2f}, above {limits.max_yaw:g}" if yaw > limits.max_yaw else None
+"""
+
+DETECTOR = '''
+    import numpy as np
+    from facecorpus.faces.detector import DETECTORS
+    from facecorpus.faces.face import Face
+
+    @DETECTORS.register("toy-middle")
+    class Middle:
+        """Sees a face in the middle of every picture."""
+
+        name = build = "toy-middle-1"
+
+        def __init__(self, weights, device):
+            pass
+
+        def detect_batch(self, images):
+            return [[self.face(*image.shape[:2])] for image in images]
+
+        def face(self, height, width):
+            x, y, side = width / 2, height / 2, min(height, width) / 2
+            steps = [(-0.2, -0.2), (0.2, -0.2), (0, 0), (-0.15, 0.25), (0.15, 0.25)]
+            points = np.array(steps, np.float32) * side + np.array([x, y], np.float32)
+            return Face((x - side / 2, y - side / 2, x + side / 2, y + side / 2), points, 0.9375)
 '''
 
 
@@ -60,10 +106,57 @@ def test_a_source(tmp_path: Path, drawn: Path) -> None:
     people_listed = pq.read_table(out / "inventory/toy_album.parquet").column("identity").to_pylist()
     assert set(people_listed) == {person.name for person in people}
     assert json.loads((out / "corpus.json").read_text("utf-8"))["sources"][0]["adapter"] == "toy_album"
+    arguments = ("--sources", "toy_album:toy_album", *arguments[2:])
     without = run("build", *arguments, *more, check=False)
     assert without.returncode == 2
     assert "no adapter 'toy_album'" in without.stderr
     assert "FACE_PLUGINS may bring more" in without.stderr
+
+
+def rows_of(out: Path) -> list[dict[str, object]]:
+    return [row for path in out.glob("scores/**/*.parquet") for row in pq.read_table(path).to_pylist()]
+
+
+def test_a_filter(tmp_path: Path) -> None:
+    """Its reason, its limit and its rule in one file: off until a recipe sets the limit, then in the ledger,
+    the page and the alarms like our own."""
+    draw_pictures(tmp_path)
+    environment = plug(tmp_path, "turned", FILTER)
+    arguments = ["--root", str(tmp_path), "--sources", "folder", "--recipe", "sample", "--workers", "2"]
+
+    def build(name: str, *settings: str) -> str:
+        options = [word for setting in ("inputs_per_unit=3", *settings) for word in ("--set", setting)]
+        done = run("build", *arguments, "--out", str(tmp_path / name), *options, env=environment, check=False)
+        return done.stdout + done.stderr
+
+    build("off")
+    assert "max_yaw" not in (tmp_path / "off/corpus.json").read_text("utf-8")
+    yaws = sorted(abs(float(str(row["yaw_deg"]))) for row in rows_of(tmp_path / "off") if row["yaw_deg"])
+    limit = sum(sorted(set(yaws))[1:3]) / 2
+    said = build("on", f"limits.max_yaw={limit}")
+    assert f"{sum(yaw > limit for yaw in yaws)} turned away" in said
+    assert "the recipe drops heads turned so far; to keep them, set it higher: --set limits.max_yaw=" in said
+    assert "The head is turned too far aside." in (tmp_path / "on/report.html").read_text("utf-8")
+    found = {str(row["detail"]) for row in rows_of(tmp_path / "on") if row["reason"] == "turned_away"}
+    assert all(f", above {limit:g}" in detail for detail in found) and found
+    assert "limits.max_yaw is 91.0; give a number from 0 to 90" in build("bad", "limits.max_yaw=91")
+    assert "did you mean 'limits.max_yaw'?" in build("bad", "limits.max_yew=9")
+    without = run("stats", str(tmp_path / "on"), check=False).stderr
+    assert "corpus.json: recipe value limits.max_yaw is unknown" in without
+
+
+def test_a_detector(tmp_path: Path) -> None:
+    """One file, chosen by name, in worker processes too; `given` and `auto` are not it."""
+    draw_pictures(tmp_path)
+    environment = plug(tmp_path, "middle", DETECTOR)
+    settings = ["--set", "detector=toy-middle", "--set", "inputs_per_unit=3", "--workers", "2"]
+    arguments = ["build", "--root", str(tmp_path), "--sources", "folder", "--out", str(tmp_path / "out")]
+    run(*arguments, "--recipe", "sample", *settings, env=environment)
+    assert json.loads((tmp_path / "out/corpus.json").read_text("utf-8"))["detector_build"] == "toy-middle-1"
+    assert {row["face_score"] for row in rows_of(tmp_path / "out")} == {0.9375, None}
+    without = run(*arguments, "--recipe", "sample", *settings, check=False).stderr
+    assert "recipe value detector is 'toy-middle'; give one of auto, retinaface-mobilenet025" in without
+    assert "FACE_PLUGINS may bring more" in without
 
 
 def test_a_registry() -> None:

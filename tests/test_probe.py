@@ -24,7 +24,7 @@ from fautrain.probe import (
     PROBE_BP4D,
     Embedding,
     ProbeResult,
-    Series,
+    RunCurve,
     accuracy_series,
     draw_f1_curves,
     draw_probe_curves,
@@ -38,7 +38,7 @@ from fautrain.probe import (
 )
 from fautrain.probe.linear import interval, logistic_probe, published_probe
 from fautrain.probe.sampling import Sample, sample_by_frames, sample_by_videos
-from fautrain.probe.threads import one_thread
+from fautrain.threads import one_thread
 
 Rows = tuple[NDArray[np.int64], NDArray[np.str_], NDArray[np.int32]]
 
@@ -451,7 +451,7 @@ def test_curves(tmp_path: Path) -> None:
     assert (
         drawn(path, lambda p: draw_probe_curves(lower, p, chance=1 / 3, reference=PROBE_BP4D), size) != first
     )
-    f1 = Series("a", (1.0, 2.0), (0.5, 0.6))
+    f1 = RunCurve("a", (1.0, 2.0), (0.5, 0.6))
     bare = drawn(path, lambda p: draw_f1_curves([f1], p, baseline=0.4, reference=F1_BP4D_PLUS), size)
     band = replace(f1, low=(0.4, 0.5), high=(0.6, 0.7))
     assert (
@@ -460,7 +460,7 @@ def test_curves(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="8 and 1: draw them in several figures"):
         draw_f1_curves([replace(f1, run=str(n)) for n in range(8)], path)
     with pytest.raises(ValueError, match="different lengths"):
-        Series("a", (1.0,), (0.5, 0.6))
+        RunCurve("a", (1.0,), (0.5, 0.6))
 
 
 def test_published_curves_are_the_papers() -> None:

@@ -57,7 +57,7 @@ def test_a_build_of_no_pictures_does_not_speak_of_limits(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("recipe", [sample(), face9m_script()], ids=lambda recipe: recipe.name)
-@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("reason", list(REASONS))
 def test_every_remedy_names_settings_that_exist(reason: str, recipe: CorpusRecipe) -> None:
     recipe = override(recipe, ["limits.faces=one"])
     said = remedy(reason, recipe)

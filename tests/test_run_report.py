@@ -272,7 +272,7 @@ def test_long_curves_keep_their_extremes_and_few_points() -> None:
     steps = np.arange(1.0, 20_001.0)
     values = np.ones(20_000)
     values[12_345] = 0.0
-    svg = chart("x", [Curve("x", "main", Series(steps, values))], number=str, last_step=20_000)
+    svg = chart("x", [Curve("main", Series(steps, values))], number=str, last_step=20_000)
     path = re.search(r'class="main" d="([^"]*)"', svg)
     assert path
     points = [tuple(map(float, point.split())) for point in path[1].lstrip("M").split("L")]
@@ -286,9 +286,9 @@ def test_raw_peak_is_cut_and_said() -> None:
     values = np.ones(200)
     values[0], values[-1] = 1000.0, 0.5
     series = Series(np.arange(200.0), values)
-    svg = chart("x", [Curve("x", "raw", series)], number=lambda v: f"{v:g}", last_step=199)
+    svg = chart("x", [Curve("raw", series)], number=lambda v: f"{v:g}", last_step=199)
     assert "Values up to 1000 lie above the frame." in svg
-    assert "lie above" not in chart("x", [Curve("x", "main", series)], number=str, last_step=199)
+    assert "lie above" not in chart("x", [Curve("main", series)], number=str, last_step=199)
 
 
 def test_read_run_passes_over_lines_whose_values_are_no_numbers(tmp_path: Path) -> None:

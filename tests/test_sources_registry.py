@@ -114,6 +114,22 @@ def test_a_data_set_that_is_only_described(monkeypatch: pytest.MonkeyPatch, tmp_
         parse_spec("sketches", str(tmp_path))
 
 
+def test_what_a_data_set_says_of_its_origin(tmp_path: Path) -> None:
+    """It lies beside the pictures or the archive, and is no input."""
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "a.tar").write_bytes(bytes(10240))
+    folder = make_source("folder", "f", str(tmp_path))
+    assert folder.origin() is None
+    (tmp_path / "origin.json").write_text('{"synthetic": true, "by": "someone"}')
+    for source in (folder, make_source("archive", "a", str(tmp_path / "a.tar"))):
+        assert source.origin() == {"synthetic": True, "by": "someone"}
+    assert [record.member for record in folder.inventory()] == ["a.jpg", "a.tar"]
+    for damaged in ("[1]", "{", "[" * 100_000):
+        (tmp_path / "origin.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"/origin\.json is no JSON object; write it as in"):
+            folder.origin()
+
+
 def test_missing_root() -> None:
     with pytest.raises(UserError, match="the root folder /no/such does not exist or is no folder"):
         parse_spec("celeba", "/no/such")

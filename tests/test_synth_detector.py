@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facecorpus.faces.detector import Detector, detect, make_detector
+from facecorpus.faces.detector import Detector, make_detector
+from facecorpus.faces.pyramid import detect
 from facecorpus.synth.expression import ACTION_UNITS, Expression
 from facecorpus.synth.face import Camera, Framing, draw_face
 from facecorpus.synth.geometry import Pose

@@ -14,7 +14,8 @@ import pytest
 
 from facecorpus import manifests
 from facecorpus.errors import UserError
-from facecorpus.faces.detector import detect, make_detector
+from facecorpus.faces.detector import make_detector
+from facecorpus.faces.pyramid import detect
 from facecorpus.synth.datasets import write_datasets
 from facecorpus.synth.dynamics import AT, UNITS
 from facecorpus.synth.filming import film

@@ -39,8 +39,12 @@ from PIL import Image
 from facecorpus import pipeline, recipes
 from facecorpus.dedup import hashes
 from facecorpus.engines import local
-from facecorpus.faces import align, detector
+from facecorpus.faces import align
+from facecorpus.faces.detector import make_detector
 from facecorpus.faces.framing import frame
+from facecorpus.faces.pose import pose_degrees
+from facecorpus.faces.pyramid import detect_many
+from facecorpus.faces.warp import warp
 from facecorpus.filters.measures import measure_crop
 from facecorpus.images import decode, encode_jpeg, read_header
 from facecorpus.phases import inventory, judging, score
@@ -82,7 +86,7 @@ def collect(folder: Path, count: int) -> Path:
 def measure_stages(tar: Path) -> dict[str, float]:
     """Milliseconds per image of every stage of `score`, each alone over all images in this process."""
     recipe = recipes.recipe("sample")
-    model = detector.make_detector("retinaface-mobilenet025", device="cpu")
+    model = make_detector("retinaface-mobilenet025", device="cpu")
     source = parse_spec(f"archive:{tar}", str(tar.parent))
     records = list(source.inventory())
     reader = source.reader()
@@ -100,15 +104,11 @@ def measure_stages(tar: Path) -> dict[str, float]:
     pictures = stage(
         "decode", lambda: [decode(d, h, min_side_px=640) for d, h in zip(datas, headers, strict=True)]
     )
-    stage("hash", lambda: [(hashes.pixel_hash(p.rgb), hashes.image_hash(p.rgb)) for p in pictures])
+    stage("hash", lambda: [(hashes.pixel_hash(p.rgb), hashes.perceptual_hash(p.rgb)) for p in pictures])
 
     def detect() -> list[Any]:
         groups = [pictures[i : i + 32] for i in range(0, len(pictures), 32)]
-        return [
-            f
-            for g in groups
-            for f in detector.detect_many(model, [p.rgb for p in g], pyramid=recipe.pyramid_px)
-        ]
+        return [f for g in groups for f in detect_many(model, [p.rgb for p in g], pyramid=recipe.pyramid_px)]
 
     faces = stage("detect", detect)
     pairs = [(p, f[0]) for p, f in zip(pictures, faces, strict=True) if f]
@@ -116,11 +116,11 @@ def measure_stages(tar: Path) -> dict[str, float]:
     def cut() -> list[Any]:
         crops = []
         for picture, face in pairs:
-            align.pose_degrees(face.points_px)
+            pose_degrees(face.points_px)
             wanted = align.align_similarity(face.points_px, SIZE_PX, template=recipe.template).matrix
             size = picture.header.width_px, picture.header.height_px
             framing = frame(wanted, face.points_px, *size, SIZE_PX, recipe.limits.max_padded)
-            crops.append((align.warp(picture.rgb, framing.matrix, SIZE_PX), framing, wanted, picture))
+            crops.append((warp(picture.rgb, framing.matrix, SIZE_PX), framing, wanted, picture))
         return crops
 
     def measure() -> list[Any]:
@@ -128,7 +128,7 @@ def measure_stages(tar: Path) -> dict[str, float]:
         for crop, framing, wanted, picture in crops:
             same = framing.zoom == 1.0 and framing.padded == 0.0
             whole = crop if same else judging.as_aligned(picture, wanted, SIZE_PX)
-            found.append((measure_crop(crop), hashes.crop_hash(whole)))
+            found.append((measure_crop(crop), hashes.perceptual_hash(whole)))
         return found
 
     crops = stage("align, frame and warp", cut)
@@ -177,7 +177,7 @@ def by_hand(tar: Path, out: Path, count: int) -> dict[str, float]:
     ShardWriter."""
     import webdataset as wds
 
-    model = detector.make_detector("retinaface-mobilenet025", device="cpu")
+    model = make_detector("retinaface-mobilenet025", device="cpu")
     with tarfile.open(tar) as source:
         datas = [source.extractfile(m).read() for m in source if m.isfile()][:count]  # type: ignore[union-attr]
 

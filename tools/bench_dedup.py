@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from facecorpus.dedup.hashes import image_hash
+from facecorpus.dedup.hashes import perceptual_hash
 from facecorpus.dedup.join import hamming_join
 from facecorpus.dedup.resolve import DedupRules, resolve
 
@@ -48,7 +48,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for side in (224, 640):
         rgb = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-        seconds = min(timed(lambda rgb=rgb: image_hash(rgb))[0] for _ in range(500))
+        seconds = min(timed(lambda rgb=rgb: perceptual_hash(rgb))[0] for _ in range(500))
         print(f"| perceptual hash, {side} px | 1 | {seconds:.6f} | {1 / seconds:,.0f}/s | | |")
     few = planted_codes(1000)
     seconds, _ = timed(lambda: (hamming_join(few, 31), resolve(planted_table(1000), DedupRules())))

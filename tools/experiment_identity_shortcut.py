@@ -22,7 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from fautrain.evaluation import FoldResult, evaluate_fold
-from fautrain.probe import PROBE_BP4D, ProbeResult, Series, accuracy_series, draw_f1_curves, draw_probe_curves
+from fautrain.probe import (
+    PROBE_BP4D,
+    ProbeResult,
+    RunCurve,
+    accuracy_series,
+    draw_f1_curves,
+    draw_probe_curves,
+)
 from fautrain.typed import build
 
 FOLD = 1
@@ -305,15 +312,15 @@ def _figures(outcomes: list[Outcome], runs: Path, out: Path, shards: str) -> Non
     from fautrain.tasks.au import open_labels
 
     shown = [outcome for outcome in outcomes if _in_curves(outcome.point)]
-    accuracy: list[Series] = []
-    f1: list[Series] = []
+    accuracy: list[RunCurve] = []
+    f1: list[RunCurve] = []
     for outcome in shown:
         point = outcome.point
         found = json.loads((runs / point.name / "probe" / "probe.json").read_text("utf-8"))
         results = {float(epoch): build(ProbeResult, result) for epoch, result in found.items()}
         accuracy += accuracy_series(point.title, results)
         curves = outcome.fold.curves
-        f1.append(Series(point.title, tuple(map(float, curves.epochs)), curves.test_best))
+        f1.append(RunCurve(point.title, tuple(map(float, curves.epochs)), curves.test_best))
     chance = shown[0].probe.frames.chance
     draw_probe_curves(accuracy, out / "figure-3.png", chance=chance, reference=PROBE_BP4D)
     baseline = float(np.mean(shown[0].fold.all_positive))

@@ -38,8 +38,12 @@ _COSINES = np.rint(
 Rgb = NDArray[np.uint8]
 
 
-def image_hash(rgb: Rgb) -> tuple[bytes, int]:
-    """Perceptual hash of a whole picture.
+def perceptual_hash(rgb: Rgb) -> tuple[bytes, int]:
+    """Perceptual hash of a whole picture, or of an aligned face crop.
+
+    Aligned faces share their layout, yet the hashes of two people's crops lie 122 +- 10 bits apart (whole
+    photographs: 125 +- 10), so the layout needs no removing. Hashing only the middle of the crop brought
+    strangers nearer and found no more copies.
 
     Args:
         rgb: uint8 (H, W, 3) or gray (H, W), any size from 1x1; upright.
@@ -56,22 +60,6 @@ def image_hash(rgb: Rgb) -> tuple[bytes, int]:
     coefficients = (_COSINES @ grid @ _COSINES.T).ravel()
     median = np.partition(coefficients, HASH_BITS // 2 - 1)[HASH_BITS // 2 - 1]
     return _to_bytes(coefficients > median), _gradient_quality(grid)
-
-
-def crop_hash(rgb: Rgb) -> tuple[bytes, int]:
-    """Perceptual hash of an aligned face crop: the same hash, compared with its own radius.
-
-    Aligned faces share their layout, yet the hashes of two people's crops lie 122 +- 10 bits apart (whole
-    photographs: 125 +- 10), so the layout needs no removing. Hashing only the middle of the crop brought
-    strangers nearer and found no more copies.
-
-    Args:
-        rgb: uint8 (S, S, 3), the crop.
-
-    Returns:
-        As `image_hash`.
-    """
-    return image_hash(rgb)
 
 
 def pixel_hash(rgb: Rgb) -> str:

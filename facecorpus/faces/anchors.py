@@ -18,6 +18,8 @@ STRIDES = (8, 16, 32)
 """Pixels between the cells of the three feature maps."""
 SIZES_PX = ((16, 32), (64, 128), (256, 512))
 """Sides of the two anchors on each cell of the three feature maps."""
+MAX_IOU = 0.4
+"""Overlap above which the weaker of two boxes is the same face (RetinaFace, section 3.2)."""
 CENTRE_VARIANCE = 0.1
 SIZE_VARIANCE = 0.2
 

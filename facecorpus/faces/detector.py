@@ -1,51 +1,30 @@
-"""Finding faces: what a detector is, and the scale pyramid that spends no more on an image than it needs."""
+"""What a detector is, and how one is made. Each is one module here, and a row of facts in `weights.py`."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+import functools
+import importlib
+import importlib.util
+import platform
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
-import cv2
-import numpy as np
-
 from facecorpus.errors import UserError
-from facecorpus.faces.face import Face, Image, iou, plausible
-from facecorpus.faces.given import confirm_given, is_where
-from facecorpus.faces.pose import interocular_px
+from facecorpus.faces.face import Face, Image
+from facecorpus.faces.weights import STRONGEST, WEIGHTS
+from facecorpus.plugins import Registry
+from facecorpus.reasons import declare
+from facecorpus.record import State
 
-__all__ = [
-    "ACCEPT",
-    "DETECTORS",
-    "Detector",
-    "Face",
-    "confirm_given",
-    "detect",
-    "detect_many",
-    "is_where",
-    "levels_px",
-    "make_detector",
-    "plausible",
-]
-
-DETECTORS = ("retinaface-mobilenet025", "retinaface-resnet50")
-"""Names that `make_detector` knows."""
-
-PRECISE_EYES_PX = 20.0
-"""Distance between the eyes, at the level looked at, from which the five points are precise: landmarks found
-at one scale and at its double then differ by 5 % of it on average, by 6 % at 12 px, by 14 % at 8 px
-(docs/benchmarks.md)."""
-ACCEPT = 0.9
-"""Score of a face that needs no closer look, unless the recipe asks for a higher one."""
-SECOND_PERSON = 0.1
-"""Size of an uncertain face, as a fraction of the best one's, from which it may be a second person worth a
-look."""
-_SAME_FACE = 0.4
-"""Overlap of boxes from which faces of two levels are one."""
-_WORTH_SHRINKING = 1.25
-"""A level this near to the image's own size is left out for it."""
-_ENLARGE_TO_PX = 160
-"""Smaller images are enlarged to this (or to the pyramid's smallest level, if that is less)."""
+IMPLAUSIBLE_FACE = declare(
+    "implausible_face",
+    State.REJECTED,
+    "usable face",
+    "The five points do not look like a face.",
+    f"what was found has no face's proportions; if they are faces, try --set detector={STRONGEST}",
+)
 
 
 class Detector(Protocol):
@@ -57,11 +36,30 @@ class Detector(Protocol):
     image."""
 
     def detect_batch(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Faces of each image, at the image's own scale, by falling score, down to `SCORE_FLOOR`.
+        """Faces of each image, at the image's own scale, by falling score, down to `face.SCORE_FLOOR`.
 
-        The result of an image does not depend on the others.
+        Args:
+            images: uint8 RGB arrays (H, W, 3) of any sizes. The result of one does not depend on the others.
         """
         ...
+
+
+def _make(module: str, weights: str | None, device: str) -> Detector:
+    return importlib.import_module(module).make(weights, device)  # here, as each loads a runtime
+
+
+DETECTORS: Registry[Callable[[str | None, str], Detector]] = Registry("there is no detector {}")
+"""What makes each detector from `--weights` (or None) and `--device`."""
+for _name in WEIGHTS:
+    DETECTORS.register(_name)(functools.partial(_make, WEIGHTS.get(_name).module))
+
+
+def automatic(device: str) -> str:
+    """The detector that suits a device: the strongest of ours whose library, where it needs one, is there,
+    and a GPU to run it."""
+    gpu = device == "cuda" or (device == "auto" and Path("/dev/nvidia0").exists())
+    needs = {name: WEIGHTS.get(name).needs for name in WEIGHTS}
+    return [name for name in needs if not needs[name] or (gpu and importlib.util.find_spec(needs[name]))][-1]
 
 
 def make_detector(name: str, *, weights: str | None = None, device: str = "auto") -> Detector:
@@ -75,162 +73,37 @@ def make_detector(name: str, *, weights: str | None = None, device: str = "auto"
     Raises:
         UserError: the name or device is unknown, the weights cannot be had, or the device cannot be used.
     """
-    if name == "retinaface-mobilenet025":
-        from facecorpus.faces import retinaface_onnx
-
-        return retinaface_onnx.make(weights, device)
-    if name == "retinaface-resnet50":
-        try:
-            from facecorpus.faces import retinaface_resnet50  # the only part that needs torch
-        except ImportError as error:
-            raise UserError(
-                f"detector {name} needs torch, torchvision and retinaface-pytorch ({error}); run 'pip "
-                "install torch torchvision' and 'pip install --no-deps retinaface-pytorch==0.0.8', or choose "
-                f"{DETECTORS[0]}"
-            ) from error
-        return retinaface_resnet50.make(weights, device)
-    near = difflib.get_close_matches(name, DETECTORS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(DETECTORS)}"
-    raise UserError(f"there is no detector {name!r}; {hint}")
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {device}: there is no such device; choose auto, cpu or cuda")
+    return DETECTORS.get(name)(weights, device)
 
 
-def detect(
-    detector: Detector,
-    rgb: Image,
-    *,
-    pyramid: Sequence[int] = (160, 320, 640),
-    accept: float = ACCEPT,
-    min_score: float = 0.8,
-) -> list[Face]:
-    """Faces of one image; see `detect_many`."""
-    return detect_many(detector, [rgb], pyramid=pyramid, accept=accept, min_score=min_score)[0]
-
-
-def detect_many(
-    detector: Detector,
-    images: Sequence[Image],
-    *,
-    pyramid: Sequence[int] = (160, 320, 640),
-    accept: float = ACCEPT,
-    min_score: float = 0.8,
+def in_batches(
+    images: Sequence[Image], batch: int, run: Callable[[Sequence[Image]], list[list[Face]]]
 ) -> list[list[Face]]:
-    """Faces of many images, each looked at as coarsely as suffices.
-
-    Every image starts at the smallest level and climbs while the answer is unsure: no face reaches `accept`;
-    or the best face's eyes are nearer than `PRECISE_EYES_PX` (then it climbs straight to the level where they
-    are not); or something uncertain is large enough to be a second person. What several levels found is
-    united, the finer one's word going first. All images that look at their next level go to the detector
-    together, which batches equal sizes; the result of an image does not depend on the others.
-
-    Args:
-        detector: the detector.
-        images: uint8 RGB (H, W, 3), any sizes.
-        pyramid: rising lengths in pixels for the longer side; see `levels_px`.
-        accept: score of a face that needs no closer look.
-        min_score: lowest score of a face in the result.
-
-    Returns:
-        per image, its faces in pixels of that image, the most prominent (large and central) first.
-    """
-    levels = [levels_px(max(image.shape[:2]), pyramid) for image in images]
+    """What `run` finds in each image, given up to `batch` images of one size at a time."""
+    by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        by_shape[image.shape].append(index)
     found: list[list[Face]] = [[] for _ in images]
-    climbing = dict.fromkeys(range(len(images)), 0)
-    while climbing:
-        looks = [_resized(images[index], levels[index][step]) for index, step in climbing.items()]
-        seen = detector.detect_batch(looks)
-        onward: dict[int, int] = {}
-        for (index, step), look, faces in zip(climbing.items(), looks, seen, strict=True):
-            found[index] = _unite(found[index], _rescaled(faces, look, images[index]), min_score)
-            further = _next_step(faces, step, levels[index], accept)
-            if further is not None:
-                onward[index] = further
-        climbing = onward
-    return [
-        sorted(
-            (face for face in faces if face.score >= min_score), key=lambda face: -_prominence(face, image)
-        )
-        for faces, image in zip(found, images, strict=True)
-    ]
+    for indices in by_shape.values():
+        for start in range(0, len(indices), batch):
+            part = indices[start : start + batch]
+            for index, faces in zip(part, run([images[i] for i in part]), strict=True):
+                found[index] = faces
+    return found
 
 
-def levels_px(longest_px: int, pyramid: Sequence[int]) -> list[int]:
-    """Lengths of the longer side at which an image is looked at, rising.
+def cpu_kernels() -> str:
+    """Architecture and widest vector instructions, for example "x86_64-avx512": which of their compiled
+    kernels, whose last bits differ, the libraries pick.
 
-    Nothing is enlarged beyond its own size, except that a tiny image fills the smallest level (at most 160
-    px). The own size of an image below the largest level stands in for a level that is nearly as large.
+    ONNX Runtime, torch and OpenCV choose by these levels and not by the model of the processor, so two
+    machines of one level run the same code.
     """
-    if longest_px <= pyramid[0]:
-        return [max(longest_px, min(pyramid[0], _ENLARGE_TO_PX))]
-    top = min(longest_px, pyramid[-1])
-    return [level for level in pyramid if level * _WORTH_SHRINKING <= longest_px and level < top] + [top]
+    import cv2  # here, as only a detector that is made needs it
 
-
-def _next_step(faces: Sequence[Face], step: int, levels: Sequence[int], accept: float) -> int | None:
-    """The level to look at next, or None when this one suffices or is the last."""
-    last = len(levels) - 1
-    if step == last:
-        return None
-    eyes = [interocular_px(face.points_px) for face in faces]
-    best = max((px for px, face in zip(eyes, faces, strict=True) if face.score >= accept), default=0.0)
-    if best <= 0.0:
-        return step + 1
-    if best < PRECISE_EYES_PX:
-        enough = levels[step] * PRECISE_EYES_PX / best
-        return next((i for i in range(step + 1, last) if levels[i] >= enough), last)
-    uncertain = any(
-        face.score < accept and px >= SECOND_PERSON * best for px, face in zip(eyes, faces, strict=True)
-    )
-    return step + 1 if uncertain else None
-
-
-def _resized(image: Image, longest_px: int) -> Image:
-    """The image with its longer side at `longest_px`, keeping its shape to the pixel."""
-    height, width = image.shape[:2]
-    longest = max(height, width)
-    if longest == longest_px:
-        return image
-    size = (max(1, round(width * longest_px / longest)), max(1, round(height * longest_px / longest)))
-    method = cv2.INTER_AREA if longest_px < longest else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
-
-
-def _rescaled(faces: Sequence[Face], look: Image, image: Image) -> list[Face]:
-    """Faces from pixels of a resized image to pixels of the image itself."""
-    if look is image:
-        return list(faces)
-    x = image.shape[1] / look.shape[1]
-    y = image.shape[0] / look.shape[0]
-    factor = np.array([x, y], np.float32)
-    result: list[Face] = []
-    for face in faces:
-        x0, y0, x1, y1 = face.box_xyxy_px
-        box = ((x0 + 0.5) * x - 0.5, (y0 + 0.5) * y - 0.5, (x1 + 0.5) * x - 0.5, (y1 + 0.5) * y - 0.5)
-        points = (face.points_px + np.float32(0.5)) * factor - np.float32(0.5)
-        result.append(Face(box, points, face.score))
-    return result
-
-
-def _unite(before: Sequence[Face], now: Sequence[Face], min_score: float) -> list[Face]:
-    """Faces of the levels so far and of a finer one.
-
-    Of two that are one face the finer is kept, its points being more precise, unless only the coarser is good
-    enough: a face that fills a large level exceeds the anchors there.
-    """
-    good = [face for face in now if face.score >= min_score]
-    ranked = [*good, *before, *(face for face in now if face.score < min_score)]
-    united: list[Face] = []
-    for face in ranked:
-        if all(iou(face.box_xyxy_px, other.box_xyxy_px) <= _SAME_FACE for other in united):
-            united.append(face)
-    return united
-
-
-def _prominence(face: Face, image: Image) -> float:
-    """Side of the face in pixels, halved for one whose centre is in a corner of the image."""
-    x0, y0, x1, y1 = face.box_xyxy_px
-    height, width = image.shape[:2]
-    off_x = (x0 + x1 + 1) / width - 1
-    off_y = (y0 + y1 + 1) / height - 1
-    away = min(1.0, ((off_x * off_x + off_y * off_y) / 2) ** 0.5)
-    side = (max(0.0, x1 - x0) * max(0.0, y1 - y0)) ** 0.5
-    return side * (1.0 - 0.5 * away)
+    found = cv2.getCPUFeaturesLine().replace("*", "").split()  # a name that ends in "?" is not there
+    widest_first = (("AVX512-SKX", "avx512"), ("AVX2", "avx2"), ("AVX", "avx"))
+    level = next((name for feature, name in widest_first if feature in found), None)
+    return f"{platform.machine()}-{level}" if level else platform.machine()

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facecorpus.reasons import declare
-from facecorpus.record import State
-
-IMPLAUSIBLE_FACE = declare(
-    "implausible_face",
-    State.REJECTED,
-    "usable face",
-    "The five points do not look like a face.",
-    "what was found has no face's proportions; if they are faces, try --set detector=retinaface-resnet50",
-)
-
 Image = NDArray[np.uint8]
 """RGB (H, W, 3), upright."""
 
 SCORE_FLOOR = 0.3
-"""Detectors report faces down to this score: weak ones tell `detect` that a closer look is due."""
+"""Detectors report faces down to this score: weak ones tell `pyramid` that a closer look is due."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,21 +26,12 @@ class Face:
     score: float
     """0 to 1."""
 
-
-def in_batches(
-    images: Sequence[Image], batch: int, run: Callable[[Sequence[Image]], list[list[Face]]]
-) -> list[list[Face]]:
-    """What `run` finds in each image, given up to `batch` images of one size at a time."""
-    by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for index, image in enumerate(images):
-        by_shape[image.shape].append(index)
-    found: list[list[Face]] = [[] for _ in images]
-    for indices in by_shape.values():
-        for start in range(0, len(indices), batch):
-            part = indices[start : start + batch]
-            for index, faces in zip(part, run([images[i] for i in part]), strict=True):
-                found[index] = faces
-    return found
+    def scaled(self, x: float, y: float) -> Face:
+        """The face in pixels of the image resized by factors `x` and `y`."""
+        x0, y0, x1, y1 = self.box_xyxy_px
+        box = ((x0 + 0.5) * x - 0.5, (y0 + 0.5) * y - 0.5, (x1 + 0.5) * x - 0.5, (y1 + 0.5) * y - 0.5)
+        half = np.float32(0.5)
+        return Face(box, (self.points_px + half) * np.array([x, y], np.float32) - half, self.score)
 
 
 def iou(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:

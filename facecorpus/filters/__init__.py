@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib
 
-from facecorpus.filters.base import FILTERS, Limit, Limits, Verdict, judge, known_limits, measured, rejects
+from facecorpus.filters.base import FILTERS, LIMITS, Limit, Limits, Stage, Verdict, judge, measured, rejects
 
-__all__ = ["FILTERS", "Limit", "Limits", "Verdict", "judge", "known_limits", "measured", "rejects"]
+__all__ = ["FILTERS", "LIMITS", "Limit", "Limits", "Stage", "Verdict", "judge", "measured", "rejects"]
 
 # In the order in which recipes list their limits; `order` says in which they judge.
 for _name in (

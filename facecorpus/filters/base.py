@@ -8,9 +8,10 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from facecorpus.errors import UserError
+from facecorpus.plugins import Registry
 from facecorpus.reasons import Reason
 from facecorpus.record import Record
 
@@ -60,8 +61,10 @@ class Filter:
     rule: Callable[..., str | None]
 
 
-FILTERS: dict[str, Filter] = {}
+FILTERS: Registry[Filter] = Registry("there is no filter {}")
 """Every filter, by the name of its reason."""
+LIMITS: Registry[Limit] = Registry("recipe value limits.{} is unknown")
+"""Their limits."""
 
 
 def rejects(reason: Reason, stage: Stage, *limits: Limit, order: int = 100) -> Callable[..., Any]:
@@ -80,45 +83,37 @@ def rejects(reason: Reason, stage: Stage, *limits: Limit, order: int = 100) -> C
     """
 
     def register(rule: Callable[..., str | None]) -> Callable[..., str | None]:
-        FILTERS[reason.name] = Filter(reason, stage, order, limits, rule)
+        for limit in limits:
+            LIMITS.register(limit.name)(limit)
+        FILTERS.register(reason.name)(Filter(reason, stage, order, limits, rule))
         return rule
 
     return register
 
 
-def known_limits() -> dict[str, Limit]:
-    """The limits of every filter, by name."""
-    return {limit.name: limit for known in FILTERS.values() for limit in known.limits}
-
-
 class Limits(types.SimpleNamespace):
-    """What a recipe keeps: a value for each of `known_limits`, as attributes that do not change."""
+    """What a recipe keeps: a value for each of `LIMITS`, as attributes that do not change."""
 
     def __init__(self, **given: Any) -> None:
         """Check the values given; the others are the defaults.
 
         Raises:
-            UserError: one is out of range.
-            TypeError: one is no limit's.
+            UserError: one is out of range, or no limit's.
         """
-        known = known_limits()
-        if unknown := given.keys() - known.keys():
-            raise TypeError(f"there is no limit {min(unknown)}")
-        super().__init__(**{name: given.get(name, limit.default) for name, limit in known.items()})
-        for name, limit in known.items():
-            limit.check(vars(self)[name], vars(self))
+        values = {name: LIMITS.get(name).default for name in LIMITS}
+        super().__init__(**values | given)
+        for name, value in vars(self).items():
+            LIMITS.get(name).check(value, vars(self))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise dataclasses.FrozenInstanceError(f"cannot assign to limits.{name}")
 
     def plain(self) -> dict[str, Any]:
         """The values by name, without those of filters that are off unless a recipe asks for them."""
-        known = known_limits()
-        return {n: v for n, v in vars(self).items() if v is not None or known[n].default is not None}
+        return {n: v for n, v in vars(self).items() if v is not None or LIMITS.get(n).default is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Why a filter rejects a record."""
 
     reason: Reason
@@ -130,7 +125,7 @@ def judge(
     stage: Stage, record: Record, limits: Limits, *others: Sequence[tuple[float, float]]
 ) -> Verdict | None:
     """What the first filter of the stage that rejects the record says; None where all keep it."""
-    for known in sorted(FILTERS.values(), key=lambda known: known.order):
+    for known in sorted(map(FILTERS.get, FILTERS), key=lambda known: known.order):
         if known.stage == stage and getattr(limits, known.limits[0].name, None) is not None:
             detail = known.rule(record, limits, *others)
             if detail is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from facecorpus.faces.weights import STRONGEST
 from facecorpus.filters.base import Limit, Limits, rejects
 from facecorpus.reasons import declare
 from facecorpus.record import Record, State
 
 
 def _remedy(recipe: Any) -> str:
-    better = "" if recipe.detector == "retinaface-resnet50" else "--set detector=retinaface-resnet50 or "
+    better = "" if recipe.detector == STRONGEST else f"--set detector={STRONGEST} or "
     return (
         f"where its pictures do show faces, {better}--set limits.min_face_score=NUMBER below "
         f"{recipe.limits.min_face_score:g} finds more"

@@ -6,11 +6,12 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from facecorpus import schema, storage, units
 from facecorpus.errors import UserError
+from facecorpus.faces.weights import LIGHTEST
 from facecorpus.recipes import CorpusRecipe, from_plain, to_plain
 from facecorpus.sources.base import Source, make_source
 from facecorpus.sources.facts import facts
@@ -43,6 +44,8 @@ class SourceSpec:
     location: str
     setting: str = ""
     """What was said of this copy of the data set, as NAME=VALUE."""
+    origin: dict[str, Any] | None = field(default=None, compare=False)
+    """What its `origin.json` says, where it has one."""
 
     def open(self, out: str) -> Source:
         """The source itself; indexes of compressed archives are kept in the corpus."""
@@ -64,14 +67,12 @@ class Corpus:
     weights: str | None = None
     """`--weights`, where given."""
     device: str = "auto"
-    drawn: tuple[str, ...] = ()
-    """Sources that 'facecorpus synth' drew: what is learnt from them says nothing of real people."""
     libraries: tuple[tuple[str, str], ...] = ()
     """Versions of the libraries it was made with, where those are not the ones here; see `as_recorded`."""
 
     def model(self) -> str:
-        """The detector that runs: `given` confirms the source's own landmarks with MobileNet-0.25."""
-        return "retinaface-mobilenet025" if self.detector == "given" else self.detector
+        """The detector that runs: `given` confirms the source's own landmarks with the lightest."""
+        return LIGHTEST if self.detector == "given" else self.detector
 
     def config(self) -> dict[str, Any]:
         """What `corpus.json` holds: everything the bytes of the corpus depend on, and where the sources
@@ -84,7 +85,6 @@ class Corpus:
             "libraries": dict(self.libraries)
             or {name: importlib.metadata.version(name) for name in _LIBRARIES + _NOTED},
             "sources": [vars(source) for source in self.sources],
-            "drawn": list(self.drawn),
         }
 
     def score_digest(self) -> str:
@@ -94,7 +94,7 @@ class Corpus:
             del config["recipe"][name]
         for name in _NOTED:
             del config["libraries"][name]
-        return units.digest({**config, "sources": None, "drawn": None})
+        return units.digest({**config, "sources": None})
 
     def crops(self) -> bytes:
         """What `schema.CROPS` holds."""
@@ -108,7 +108,8 @@ class Corpus:
             points = template_px(self.recipe.template, self.recipe.size_px).round(3).tolist()
         terms = {name: known.terms for name, known in facts().items()}
         sources = [
-            {"name": s.name, "adapter": s.adapter, "terms": terms.get(s.adapter)} for s in self.sources
+            {"name": s.name, "adapter": s.adapter, "terms": terms.get(s.adapter), "origin": s.origin}
+            for s in self.sources
         ]
         found = {
             "recipe": recipe,
@@ -116,7 +117,6 @@ class Corpus:
             "detector": self.detector,
             "detector_build": self.detector_build,
             "sources": sources,
-            "drawn": list(self.drawn),
         }
         return json.dumps(found, sort_keys=True).encode()
 
@@ -141,9 +141,10 @@ def load(out: str) -> Corpus:
     try:
         sources = tuple(SourceSpec(**source) for source in config["sources"])
         recipe = from_plain(config["recipe"])
-        drawn = tuple(config["drawn"])
-        return Corpus(out, recipe, sources, config["detector"], config["detector_build"], drawn=drawn)
-    except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
+        return Corpus(out, recipe, sources, config["detector"], config["detector_build"])
+    except UserError as error:  # a value of which another version, or a plug-in, may know
+        raise UserError(f"{url}: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(out) from error
 
 
@@ -234,7 +235,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     gone = {s["name"] for s in before.get("sources", [])} - {s["name"] for s in now["sources"]}
     found = [f"source {name} is no longer named" for name in sorted(gone)]
     old, new = _flat({**before, "sources": None}), _flat({**now, "sources": None})
-    ignored = {"recipe.about", "drawn", units.SEAL, *(f"libraries.{name}" for name in _NOTED)} | {
+    ignored = {"recipe.about", units.SEAL, *(f"libraries.{name}" for name in _NOTED)} | {
         key for key in old | new if key.startswith("recipe.sources")
     }
     for key in sorted((old.keys() | new.keys()) - ignored):

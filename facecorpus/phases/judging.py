@@ -1,4 +1,8 @@
-"""What is made of an input: decoded, judged by the recipe's filters, its faces found, cut and encoded."""
+"""What is made of an input: decoded, judged by the recipe's filters, its faces found, cut and encoded.
+
+Every step answers with a record that has all it found, made in one place: by the header, by the picture, by
+the face, by the crop.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,25 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from typing import Any
 
 from facecorpus import filters
 from facecorpus.dedup import hashes
 from facecorpus.errors import UserError
-from facecorpus.faces import align, detector
-from facecorpus.faces.detector import Detector, Face
-from facecorpus.faces.face import IMPLAUSIBLE_FACE
+from facecorpus.faces import align, detector, pyramid
+from facecorpus.faces.detector import IMPLAUSIBLE_FACE, Detector
+from facecorpus.faces.face import Face, plausible
 from facecorpus.faces.framing import Framing, frame
+from facecorpus.faces.given import confirm_given, is_where
+from facecorpus.faces.pose import interocular_px, pose_degrees
+from facecorpus.faces.warp import Matrix, glimpse, matrix_for_scale, warp
 from facecorpus.filters.measures import measure_crop
 from facecorpus.filters.no_face import NO_FACE
 from facecorpus.images import Header, ImageError, Picture, Pixels, decode, encode_jpeg, read_header
 from facecorpus.phases.corpus import Corpus
 from facecorpus.phases.scored import ERROR, LEFT_OUT, UNREADABLE
 from facecorpus.reasons import Reason
-from facecorpus.record import Record, State, is_one_of_several
+from facecorpus.record import Record, is_one_of_several
 from facecorpus.sources.base import InputError, Reader
 
 _HASHED_PX = 128
@@ -32,6 +38,9 @@ GROUP = 32
 """Pictures that go to the detector together, at most."""
 GROUP_BYTES = 64 << 20
 """Decoded bytes that wait for the detector at most, besides the last picture; bounds a worker's memory."""
+
+Scored = tuple[Record, bytes | None]
+"""A row, and its encoded crop when it is a candidate."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -45,7 +54,7 @@ def _detector_of(corpus: Corpus) -> Detector:
 
 @dataclass(slots=True)
 class _Looked:
-    """An input after the first look: either it has ended, or its picture waits for the detector."""
+    """An input so far: either it has ended, or its picture waits for the detector."""
 
     record: Record
     data: bytes = b""
@@ -58,10 +67,10 @@ def make_ready(corpus: Corpus) -> None:
         _detector_of(corpus)
 
 
-def judge(corpus: Corpus, reader: Reader, records: Iterable[Record]) -> Iterator[tuple[Record, bytes | None]]:
+def judge(corpus: Corpus, reader: Reader, records: Iterable[Record]) -> Iterator[Scored]:
     """The rows made from inputs, in their order, each with its encoded crop when it is a candidate.
 
-    An input that a rule rejects, or that cannot be read, makes one row without a crop. Pictures go to the
+    An input that a filter rejects, or that cannot be read, makes one row without a crop. Pictures go to the
     detector in groups, bounded in number and pixels, because a GPU is idle otherwise; what is found does not
     depend on the group.
     """
@@ -78,6 +87,24 @@ def judge(corpus: Corpus, reader: Reader, records: Iterable[Record]) -> Iterator
     yield from _judge_group(corpus, waiting)
 
 
+def ended(record: Record, reason: Reason, detail: str) -> Record:
+    """The record with what became of it."""
+    return replace(record, state=reason.state, reason=reason.name, detail=detail)
+
+
+def _mistaken(record: Record, error: Exception) -> Record:
+    """An input that trips over a mistake of ours: it must not stop nine million others."""
+    return ended(record, ERROR, f"{type(error).__name__}: {error}")
+
+
+def _rejected(
+    corpus: Corpus, stage: filters.Stage, record: Record, *others: Sequence[tuple[float, float]]
+) -> Record | None:
+    """The record as a filter of the stage ends it, or None where all keep it."""
+    verdict = filters.judge(stage, record, corpus.recipe.limits, *others)
+    return None if verdict is None else ended(record, *verdict)
+
+
 def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
     """Read, judge by the header, decode and hash."""
     if record.left_out is not None:
@@ -91,20 +118,21 @@ def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
         return _Looked(ended(record, UNREADABLE, str(error)))
     except Exception as error:
         return _Looked(_mistaken(record, error))
-    record.sha256 = hashlib.sha256(data).hexdigest()
-    limits = corpus.recipe.limits
+    record = replace(record, sha256=hashlib.sha256(data).hexdigest())
     try:
         header = read_header(data, record.member)
-        record.image_format, record.orientation = header.format, header.orientation
-        record.width_px, record.height_px = header.width_px, header.height_px
-        verdict = filters.judge("header", record, limits)
-        if verdict is not None:
-            return _Looked(_rejected(record, verdict))
-        picture = decode(
-            data, header, min_side_px=_first_look_px(corpus, header), max_pixels=limits.max_pixels
+        record = replace(
+            record,
+            image_format=header.format,
+            orientation=header.orientation,
+            width_px=header.width_px,
+            height_px=header.height_px,
         )
-        record.pixel_hash = hashes.pixel_hash(picture.rgb)
-        record.image_hash, record.image_hash_quality = hashes.image_hash(picture.rgb)
+        if (rejected := _rejected(corpus, "header", record)) is not None:
+            return _Looked(rejected)
+        picture = _decoded(corpus, data, header, _first_look_px(corpus, header))
+        pixels, (whole, quality) = hashes.pixel_hash(picture.rgb), hashes.perceptual_hash(picture.rgb)
+        record = replace(record, pixel_hash=pixels, image_hash=whole, image_hash_quality=quality)
     except ImageError as error:
         return _Looked(ended(record, error.reason, str(error)))
     except Exception as error:
@@ -112,10 +140,26 @@ def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
     return _Looked(record, data, picture)
 
 
-def _judge_group(corpus: Corpus, group: Sequence[_Looked]) -> Iterator[tuple[Record, bytes | None]]:
-    """Detect in all pictures of the group, then cut and encode what the rules leave."""
-    pictures = [looked.picture for looked in group if looked.picture is not None]
-    found = iter(_find_guarded(corpus, pictures))
+def _decoded(corpus: Corpus, data: bytes, header: Header, min_side_px: int) -> Picture:
+    return decode(data, header, min_side_px=min_side_px, max_pixels=corpus.recipe.limits.max_pixels)
+
+
+def _first_look_px(corpus: Corpus, header: Header) -> int:
+    """Shorter side to decode at least for detection: the longer one then fills the largest pyramid level."""
+    if corpus.detector == "none":
+        return corpus.recipe.size_px
+    return max(_shorter_px(header, max(corpus.recipe.pyramid_px)), 1)
+
+
+def _shorter_px(header: Header, longer_px: int) -> int:
+    """Shorter side of the picture when the longer one is so long."""
+    short, long = sorted((header.width_px, header.height_px))
+    return -(-longer_px * short // long)
+
+
+def _judge_group(corpus: Corpus, group: Sequence[_Looked]) -> Iterator[Scored]:
+    """Detect in all pictures of the group, then cut and encode what the filters leave."""
+    found = iter(_find_guarded(corpus, [looked.picture for looked in group if looked.picture is not None]))
     for looked in group:
         if looked.picture is None:
             yield looked.record, None
@@ -132,15 +176,10 @@ def _judge_group(corpus: Corpus, group: Sequence[_Looked]) -> Iterator[tuple[Rec
         yield from finished
 
 
-def _mistaken(record: Record, error: Exception) -> Record:
-    """An input that trips over a mistake of ours: it must not stop nine million others."""
-    return ended(record, ERROR, f"{type(error).__name__}: {error}")
-
-
 def _find_guarded(corpus: Corpus, pictures: Sequence[Picture]) -> Sequence[Sequence[Face] | Exception | None]:
     """`_find_faces`; where the detector fails, every picture is tried alone and its error stands for it."""
     try:
-        return _find_faces(corpus, pictures)
+        return _find_faces(corpus, pictures, corpus.recipe.pyramid_px)
     except UserError:
         raise
     except Exception as error:
@@ -149,179 +188,136 @@ def _find_guarded(corpus: Corpus, pictures: Sequence[Picture]) -> Sequence[Seque
     return [found for picture in pictures for found in _find_guarded(corpus, [picture])]
 
 
-def _finish(
-    corpus: Corpus, looked: _Looked, picture: Picture, faces: Sequence[Face] | None
-) -> list[tuple[Record, bytes | None]]:
-    if faces is not None:
-        first, faces = faces, _plausible(faces)
-        if not faces:
-            again = _look_again(corpus, looked)
-            first, faces = again or first, _plausible(again)
-        if first and not faces:
-            _describe(looked.record, first[0])
-            detail = f"the points of what was found at score {first[0].score:.3f} lie as no face's do"
-            return [(ended(looked.record, IMPLAUSIBLE_FACE, detail), None)]
-    return list(_judge_faces(corpus, looked, picture, faces))
-
-
-def _plausible(faces: Sequence[Face]) -> list[Face]:
-    return [face for face in faces if detector.plausible(face)]
-
-
-def _look_again(corpus: Corpus, looked: _Looked) -> Sequence[Face]:
-    """Faces too small for the pyramid, in an image larger than its last level."""
-    side, picture, limits = corpus.recipe.last_look_px, looked.picture, corpus.recipe.limits
-    if side is None or picture is None:
-        return []
-    short, long = sorted((picture.header.width_px, picture.header.height_px))
-    if min(side, long) <= max(corpus.recipe.pyramid_px):
-        return []
-    if max(picture.rgb.shape) < min(side, long):
-        picture = decode(
-            looked.data, picture.header, min_side_px=-(-side * short // long), max_pixels=limits.max_pixels
-        )
-    return _find_faces(corpus, [picture], (side,))[0] or []
-
-
-def ended(record: Record, reason: Reason, detail: str) -> Record:
-    """The record with what became of it."""
-    record.state, record.reason, record.detail = reason.state, reason.name, detail
-    return record
-
-
-def _rejected(record: Record, verdict: filters.Verdict) -> Record:
-    return ended(record, verdict.reason, verdict.detail)
-
-
-def _judge_faces(
-    corpus: Corpus, looked: _Looked, picture: Picture, faces: Sequence[Face] | None
-) -> Iterator[tuple[Record, bytes | None]]:
-    record, data, limits = looked.record, looked.data, corpus.recipe.limits
-    if faces is None:
-        yield _crop(corpus, record, None, data, picture)
-        return
-    points = record.given_points_px if corpus.detector == "given" else None
-    faces = detector.confirm_given(faces, points, record.given_box_xyxy_px)
-    several = is_one_of_several(record.id)
-    if several and not detector.is_where(faces[:1], record.given_box_xyxy_px):
-        detail = "no face was found where the source has the one of this record"
-        yield ended(record, NO_FACE, detail), None
-        return
-    ranked = [(face.score, align.interocular_px(face.points_px)) for face in faces]
-    record.faces_found = len(faces)
-    if faces:
-        _describe(record, faces[0])
-    verdict = filters.judge("faces", record, limits, ranked[1:])
-    if verdict is not None:
-        yield _rejected(record, verdict), None
-        return
-    chosen = faces if limits.faces == "all" and not several else faces[:1]
-    # Copied before any is judged: what becomes of one face must not show on the next.
-    further = [replace(record, id=f"{record.id}#{n}", face_index=n) for n in range(1, len(chosen))]
-    for index, (row, face) in enumerate(zip([record, *further], chosen, strict=True)):
-        _describe(row, face)
-        verdict = filters.judge("faces", row, limits, ()) if index else None
-        yield (
-            (_rejected(row, verdict), None)
-            if verdict is not None
-            else _crop(corpus, row, face, data, picture)
-        )
-
-
-def _first_look_px(corpus: Corpus, header: Header) -> int:
-    """Shorter side to decode at least for detection: the longer one then fills the largest pyramid level."""
-    longest = max(corpus.recipe.pyramid_px) if corpus.detector != "none" else corpus.recipe.size_px
-    short, long = sorted((header.width_px, header.height_px))
-    if corpus.detector == "none":
-        return longest
-    return max(-(-longest * short // long), 1)
-
-
 def _find_faces(
-    corpus: Corpus, pictures: Sequence[Picture], pyramid_px: tuple[int, ...] | None = None
+    corpus: Corpus, pictures: Sequence[Picture], pyramid_px: tuple[int, ...]
 ) -> Sequence[Sequence[Face] | None]:
     """Faces of each picture in source pixels, the most prominent first; None where the recipe looks for
     none."""
     if corpus.detector == "none":
         return [None] * len(pictures)
-    recipe = corpus.recipe
-    found = detector.detect_many(
+    least = corpus.recipe.limits.min_face_score
+    found = pyramid.detect_many(
         _detector_of(corpus),
         [picture.rgb for picture in pictures],
-        pyramid=pyramid_px or recipe.pyramid_px,
-        accept=max(detector.ACCEPT, recipe.limits.min_face_score),
-        min_score=recipe.limits.min_face_score,
+        pyramid=pyramid_px,
+        accept=max(pyramid.ACCEPT, least),
+        min_score=least,
     )
     return [
-        [_in_source_pixels(face, picture.scale) for face in faces]
+        [face.scaled(1 / picture.scale, 1 / picture.scale) if picture.scale != 1 else face for face in faces]
         for picture, faces in zip(pictures, found, strict=True)
     ]
 
 
-def _in_source_pixels(face: Face, scale: float) -> Face:
-    if scale == 1.0:
-        return face
-    x0, y0, x1, y1 = ((value + 0.5) / scale - 0.5 for value in face.box_xyxy_px)
-    return Face((x0, y0, x1, y1), ((face.points_px + 0.5) / scale - 0.5).astype(np.float32), face.score)
+def _finish(corpus: Corpus, looked: _Looked, picture: Picture, faces: Sequence[Face] | None) -> list[Scored]:
+    """The rows of an input: one for each of its faces that the recipe wants, at least one."""
+    if faces is None:
+        return [_crop(corpus, looked.record, None, looked.data, picture)]
+    seen, faces = faces, list(filter(plausible, faces))
+    if not faces:
+        again = _look_again(corpus, looked.data, picture)
+        seen, faces = again or seen, list(filter(plausible, again))
+    if seen and not faces:
+        detail = f"the points of what was found at score {seen[0].score:.3f} lie as no face's do"
+        return [(ended(_described(looked.record, seen[0]), IMPLAUSIBLE_FACE, detail), None)]
+    return list(_judge_faces(corpus, looked, picture, faces))
 
 
-def _describe(record: Record, face: Face) -> None:
-    record.face_score = face.score
-    record.box_xyxy_px = face.box_xyxy_px
-    record.points_px = tuple(float(value) for value in face.points_px.ravel())
-    record.interocular_px = align.interocular_px(face.points_px)
-    record.yaw_deg, record.pitch_deg, record.roll_deg = align.pose_degrees(face.points_px)
+def _look_again(corpus: Corpus, data: bytes, picture: Picture) -> Sequence[Face]:
+    """Faces too small for the pyramid, in an image larger than its last level."""
+    side, longest = corpus.recipe.last_look_px, max(picture.header.width_px, picture.header.height_px)
+    if side is None or min(side, longest) <= max(corpus.recipe.pyramid_px):
+        return []
+    if max(picture.rgb.shape) < min(side, longest):
+        picture = _decoded(corpus, data, picture.header, _shorter_px(picture.header, side))
+    return _find_faces(corpus, [picture], (side,))[0] or []
 
 
-def _crop(
-    corpus: Corpus, record: Record, face: Face | None, data: bytes, picture: Picture
-) -> tuple[Record, bytes | None]:
+def _judge_faces(
+    corpus: Corpus, looked: _Looked, picture: Picture, faces: Sequence[Face]
+) -> Iterator[Scored]:
+    record, data = looked.record, looked.data
+    points = record.given_points_px if corpus.detector == "given" else None
+    faces = confirm_given(faces, points, record.given_box_xyxy_px)
+    several = is_one_of_several(record.id)
+    if several and not is_where(faces[:1], record.given_box_xyxy_px):
+        detail = "no face was found where the source has the one of this record"
+        yield ended(replace(record, faces_found=len(faces)), NO_FACE, detail), None
+        return
+    count = len(faces)
+    record = _described(record, faces[0], faces_found=count) if faces else replace(record, faces_found=0)
+    looked.record = record
+    others = [(face.score, interocular_px(face.points_px)) for face in faces[1:]]
+    if (rejected := _rejected(corpus, "faces", record, others)) is not None:
+        yield rejected, None
+        return
+    yield _crop(corpus, record, faces[0], data, picture)
+    further = faces[1:] if corpus.recipe.limits.faces == "all" and not several else ()
+    for n, face in enumerate(further, start=1):
+        row = _described(record, face, id=f"{record.id}#{n}", face_index=n)
+        rejected = _rejected(corpus, "faces", row, ())
+        yield _crop(corpus, row, face, data, picture) if rejected is None else (rejected, None)
+
+
+def _described(record: Record, face: Face, **more: Any) -> Record:
+    """The record with the face it shows, in source pixels."""
+    yaw, pitch, roll = pose_degrees(face.points_px)
+    return replace(
+        record,
+        face_score=face.score,
+        box_xyxy_px=face.box_xyxy_px,
+        points_px=tuple(float(value) for value in face.points_px.ravel()),
+        interocular_px=interocular_px(face.points_px),
+        yaw_deg=yaw,
+        pitch_deg=pitch,
+        roll_deg=roll,
+        **more,
+    )
+
+
+def _crop(corpus: Corpus, record: Record, face: Face | None, data: bytes, picture: Picture) -> Scored:
     """Cut, measure, filter and encode the crop of one face (or of the whole image when `face` is None)."""
     recipe, header = corpus.recipe, picture.header
     alignment = _align(corpus, face, picture)
     framing = Framing(alignment.matrix, 1.0, 0.0)
     if face is not None:
-        framing = frame(
-            alignment.matrix,
-            face.points_px,
-            header.width_px,
-            header.height_px,
-            recipe.size_px,
-            recipe.limits.max_padded,
-        )
+        size = header.width_px, header.height_px
+        framing = frame(alignment.matrix, face.points_px, *size, recipe.size_px, recipe.limits.max_padded)
     # A crop is cut from pixels at least as fine as its own wherever the source has them.
     (a, b, _), (d, e, _) = framing.matrix.tolist()
     finest = min(1.0, math.sqrt(abs(a * e - b * d)))
-    short = min(header.width_px, header.height_px)
     if picture.scale < finest:
-        picture = decode(
-            data, header, min_side_px=math.ceil(short * finest), max_pixels=recipe.limits.max_pixels
-        )
-    matrix = align.matrix_for_scale(framing.matrix, picture.scale)
-    crop = align.warp(picture.rgb, matrix, recipe.size_px)
-    record.decode_scale, record.zoom, record.padded = picture.scale, framing.zoom, framing.padded
-    record.alignment, record.matrix = alignment.name, tuple(framing.matrix.ravel().tolist())
-    record.brightness, record.sharpness = measure_crop(crop)
-    whole = (
-        crop
-        if framing.padded == 0.0 and framing.zoom == 1.0
-        else as_aligned(picture, alignment.matrix, recipe.size_px)
+        least = math.ceil(min(header.width_px, header.height_px) * finest)
+        picture = _decoded(corpus, data, header, least)
+    crop = warp(picture.rgb, matrix_for_scale(framing.matrix, picture.scale), recipe.size_px)
+    whole = framing.padded == 0.0 and framing.zoom == 1.0
+    hashed = crop if whole else as_aligned(picture, alignment.matrix, recipe.size_px)
+    brightness, sharpness = measure_crop(crop)
+    crop_hash, quality = hashes.perceptual_hash(hashed)
+    record = replace(
+        record,
+        decode_scale=picture.scale,
+        alignment=alignment.name,
+        matrix=tuple(framing.matrix.ravel().tolist()),
+        zoom=framing.zoom,
+        padded=framing.padded,
+        brightness=brightness,
+        sharpness=sharpness,
+        crop_hash=crop_hash,
+        crop_hash_quality=quality,
     )
-    record.crop_hash, record.crop_hash_quality = hashes.crop_hash(whole)
-    verdict = filters.judge("crop", record, recipe.limits)
-    if verdict is not None:
-        return _rejected(record, verdict), None
-    record.state = State.CANDIDATE
+    if (rejected := _rejected(corpus, "crop", record)) is not None:
+        return rejected, None
     return record, encode_jpeg(crop, quality=recipe.jpeg_quality, chroma=recipe.jpeg_chroma)
 
 
-def as_aligned(picture: Picture, alignment: align.Matrix, size_px: int) -> Pixels:
+def as_aligned(picture: Picture, alignment: Matrix, size_px: int) -> Pixels:
     """The crop that the alignment asks for, whatever the picture holds, for its hash: copies that show more
     and less of a photograph are cut at different zooms, but must be compared at one."""
     scale = _HASHED_PX / size_px
-    matrix = align.matrix_for_scale(alignment, picture.scale) * scale
+    matrix = matrix_for_scale(alignment, picture.scale) * scale
     matrix[:, 2] += (scale - 1) / 2
-    return align.glimpse(picture.rgb, matrix, _HASHED_PX)
+    return glimpse(picture.rgb, matrix, _HASHED_PX)
 
 
 def _align(corpus: Corpus, face: Face | None, picture: Picture) -> align.Alignment:

@@ -118,5 +118,5 @@ def remedy(reason: str, recipe: CorpusRecipe) -> str:
     """What would change that inputs end for this reason, as the end of a sentence."""
     if reason not in REASONS:
         return "see the report for examples"
-    said = REASONS[reason].remedy
+    said = REASONS.get(reason).remedy
     return said.format(recipe=recipe) if isinstance(said, str) else said(recipe)

@@ -47,7 +47,7 @@ def funnel(entry: SourceLedger) -> list[Step]:
     """
     lost: dict[str, list[Loss]] = {name: [] for name in (*STEPS, OTHER, KEPT)}
     for (state, reason), count in sorted(entry.reasons.items(), key=lambda item: (-item[1], item[0])):
-        step = REASONS[reason].step if reason in REASONS else OTHER
+        step = REASONS.get(reason).step if reason in REASONS else OTHER
         name = KEPT if state == State.DUPLICATE else step
         lost[name].append(Loss(state, words(reason), count))
     left = entry.inputs

@@ -12,7 +12,7 @@ import pyarrow.compute
 
 from facecorpus import schema, storage
 from facecorpus.errors import UserError
-from facecorpus.faces import align
+from facecorpus.faces.warp import warp
 from facecorpus.images import Pixels
 from facecorpus.phases import materialise
 from facecorpus.phases.corpus import Corpus
@@ -192,7 +192,7 @@ def _save(corpus: Corpus, row: Row, record: Record, save: Path) -> str:
         crop = pixels(staged_crop(corpus, row.unit, record))
     if crop is None and whole is not None and whole.rgb is not None and record.matrix is not None:
         # Rejected for its crop, which was never stored: cut it again.
-        crop = align.warp(whole.rgb, np.reshape(np.array(record.matrix), (2, 3)), side)
+        crop = warp(whole.rgb, np.reshape(np.array(record.matrix), (2, 3)), side)
     if crop is not None:
         panels.append(crop)
     if not panels:

@@ -91,7 +91,7 @@ def render(corpus: Corpus) -> str:
         matrix=_matrix(found),
         values=_recipe_values(corpus),
         config=storage.read_json(storage.join(corpus.out, CONFIG)),
-        about={name: reason.about for name, reason in REASONS.items()},
+        about={name: REASONS.get(name).about for name in REASONS},
         rings=template_points(corpus.recipe).tolist(),
         troubles=originals.troubles,
     )

@@ -20,7 +20,7 @@ What `facecorpus sources` says of it, and the layout that error messages name, i
 
 from __future__ import annotations
 
-from facecorpus.sources.archives import InputError, Member, is_archive_name
+from facecorpus.sources.archives import ORIGIN, InputError, Member, is_archive_name
 from facecorpus.sources.facts import Facts, facts
 from facecorpus.sources.recordings import listed
 from facecorpus.sources.registry import describe, make_source, parse_spec
@@ -36,6 +36,7 @@ from facecorpus.sources.source import (
 )
 
 __all__ = [
+    "ORIGIN",
     "SOURCES",
     "Facts",
     "InputError",

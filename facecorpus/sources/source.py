@@ -20,6 +20,7 @@ from facecorpus.record import Record
 from facecorpus.sources.archives import (
     BAD_NAME,
     MISSING_FRAME,
+    ORIGIN,
     Container,
     InputError,
     Member,
@@ -33,8 +34,6 @@ from facecorpus.sources.facts import Facts, facts
 
 MOST_OPEN = 32
 """Containers that a reader keeps open; a crawl has thousands, and a process may open a thousand files."""
-TRUTH = "truth.jsonl"
-"""File that `facecorpus synth` leaves beside the data sets that it draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +202,25 @@ class Source(ABC):
         """The first of some relative paths that exists below the location."""
         return next((p for p in paths if storage.exists(storage.join(self.location, p))), None)
 
-    def is_drawn(self) -> bool:
-        """Whether it lies beside the truth file of drawn people."""
-        above = self.location.rstrip("/").rpartition("/")[0]
-        return storage.exists(storage.join(above or ".", TRUTH))
+    def origin(self) -> dict[str, Any] | None:
+        """What `origin.json` says of where the pictures come from; None where the data set's folder has none.
+
+        Raises:
+            UserError: it is no JSON object.
+        """
+        folder = self.location
+        if not storage.is_dir(folder):
+            folder = folder.rpartition("/")[0] or "."
+        url = storage.join(folder, ORIGIN)
+        if not storage.exists(url):
+            return None
+        try:
+            found = storage.read_json(url)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise UserError(f'{url} is no JSON object; write it as in {{"synthetic": true}}, or remove it')
+        return found
 
     def layout_hint(self) -> str:
         """Half a sentence on the layout the adapter expects, for error messages."""

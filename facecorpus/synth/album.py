@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facecorpus.dedup.hashes import crop_hash, image_hash
+from facecorpus.dedup.hashes import perceptual_hash
 from facecorpus.faces.align import align_similarity
 from facecorpus.faces.warp import warp
 from facecorpus.synth.paint import Array
@@ -51,11 +51,11 @@ def sign(pictures: Sequence[Array], points_px: Array | None, person: int) -> Sig
         points_px: landmarks (5, 2) in the original, where there is one face to be kept.
         person: who is shown.
     """
-    codes = [image_hash(picture) for picture in pictures]
+    codes = [perceptual_hash(picture) for picture in pictures]
     quality, crop = min((q for _, q in codes), default=100), None
     if points_px is not None:
         pixels = warp(pictures[0], align_similarity(points_px, 224).matrix, 224)
-        digest, crop_quality = crop_hash(pixels)
+        digest, crop_quality = perceptual_hash(pixels)
         crop, quality = _words(digest), min(quality, crop_quality)
     words = np.array([_words(code) for code, _ in codes], dtype=np.uint64).reshape(-1, 4)
     return Signature(words, crop, quality, person)

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.progress import Progress
 from facecorpus.record import State
+from facecorpus.sources.base import ORIGIN
 from facecorpus.synth.album import Album, Signature, sign
 from facecorpus.synth.dynamics import DEPENDENCES
 from facecorpus.synth.entry import Box, Entry, Points
@@ -162,6 +164,8 @@ def write_datasets(
 def _put_in_place(part: Path, root: Path, rows: Sequence[TruthRow]) -> Path:
     """Replace data sets by those below `part`; the record holds at every moment. Returns the truth file."""
     sources = sorted({row.source for row in rows})
+    for source in sources:
+        storage.publish_json(str(part / source / ORIGIN), {"synthetic": True, "by": "facecorpus synth"})
     before, fresh = read_record(root), {source: files_of(part / source) for source in sources}
     write_record(root, before | {s: either(before.get(s, {}), fresh[s]) for s in sources})
     for source in sources:

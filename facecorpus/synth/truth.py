@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from facecorpus.errors import UserError
 from facecorpus.record import State
-from facecorpus.sources.source import TRUTH
 
-TRUTH_NAME = TRUTH
+TRUTH_NAME = "truth.jsonl"
+"""Beside the drawn data sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,28 @@ def read_truth(root: Path) -> list[TruthRow]:
                 f"{path} line {number} is damaged ({error}): draw the data sets again."
             ) from error
     return rows
+
+
+def check_selection(root: Path, sources: Collection[str], selection: pa.Table, faces: str = "one") -> str:
+    """Compare a corpus (its `schema.SELECTION`) of data sets drawn below `root` with their truth; a sentence.
+
+    Args:
+        root: of the data sets.
+        sources: those in the corpus.
+        selection: what became of each input.
+        faces: see `check_truth`.
+
+    Raises:
+        UserError: an input did not become what it must.
+    """
+    rows = [row for row in read_truth(root) if row.source in sources]
+    names = ("id", "state", "reason", "duplicate_of")
+    outcomes = {row["id"]: tuple(row[n] for n in names[1:]) for row in selection.select(names).to_pylist()}
+    complaints, path = check_truth(rows, outcomes, faces), root / TRUTH_NAME
+    if complaints:
+        listed = "\n  ".join(complaints[:10])
+        raise UserError(f"{len(complaints)} of {len(rows)} inputs are not what {path} says:\n  {listed}")
+    return f"all {len(rows):,} inputs became what {path} says"
 
 
 def check_truth(

@@ -14,8 +14,6 @@ from fautrain.data.index import Corpus
 from fautrain.data.shards import TABLE, filesystem, reaching
 from fautrain.errors import UserError
 
-CONFIG = "corpus.json"
-
 
 def crops(corpus: Corpus) -> dict[str, Any] | None:
     """How the corpus' crops were cut and of what (`facecorpus.schema.CROPS`); None where its table does not
@@ -41,20 +39,13 @@ def crops(corpus: Corpus) -> dict[str, Any] | None:
 
 
 def is_drawn(corpus: Corpus) -> bool:
-    """Whether any source of the corpus holds drawn people, so that no score says anything of real ones.
+    """Whether a data set says of itself that it is synthetic, so that no score says anything of real people.
 
-    `facecorpus build` notes it in `corpus.json`; shards without that file count as real.
+    Shards whose table does not say where they come from count as real.
     """
-    folder = posixpath.dirname(corpus.shards[0].url)
-    for place in (folder, posixpath.dirname(folder)):
-        fs, path = filesystem(posixpath.join(place, CONFIG))
-        with reaching(path):
-            if fs.exists(path):
-                try:
-                    return bool(_object(fs.cat_file(path)).get("drawn"))
-                except ValueError as error:
-                    raise UserError(f"{path} is damaged ({error}); copy it again") from error
-    return False
+    sources: Any = (crops(corpus) or {}).get("sources")
+    origins = [source.get("origin") for source in sources or () if isinstance(source, dict)]
+    return any(isinstance(origin, dict) and origin.get("synthetic") is True for origin in origins)
 
 
 def _object(text: bytes) -> dict[str, Any]:

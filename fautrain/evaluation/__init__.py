@@ -4,7 +4,6 @@ predictions.py   one Parquet file per evaluated epoch
 fold.py          one fold: last epoch, selected epoch and threshold, published protocol
 result.py        folds and seeds to one result, with intervals; result.json
 tables.py        the result as tables; words.py: what they mean; text.py, page.py: both as text and HTML
-drawing.py       the page's charts
 """
 
 from fautrain.evaluation.fold import Column, Curves, FoldResult, check_support, evaluate_fold

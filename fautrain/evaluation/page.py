@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +13,8 @@ import jinja2
 from markupsafe import Markup
 
 from fautrain import metrics
-from fautrain.evaluation import drawing, words
-from fautrain.evaluation.drawing import Bar, Line
+from fautrain.charts import Bar, Curve, bars, plot
+from fautrain.evaluation import words
 from fautrain.evaluation.fold import FoldResult
 from fautrain.evaluation.result import Result, coverage
 from fautrain.evaluation.tables import percent, reference, tables
@@ -64,7 +66,7 @@ def render(result: Result, benchmark: Benchmark) -> str:
             explained=words.rows(result),
             main=first,
             others=others,
-            bars=drawing.bars("F1 per action unit", _bars(result, benchmark)),
+            bars=bars("F1 per action unit", _bars(result, benchmark)),
             reference=REFERENCE if reference(result, benchmark, REFERENCE) else "",
             panels=_panels(result),
             epochs=any(len(run.curves.epochs) > 1 for run in result.runs),
@@ -95,8 +97,8 @@ def _bars(result: Result, benchmark: Benchmark) -> list[Bar]:
 
 def _panels(result: Result) -> list[Panel]:
     """A panel per run, all on the same scale."""
-    epochs = drawing.span([y for run in result.runs for line in _epoch_lines(run) for y in line.y])
-    thresholds = drawing.span([y for run in result.runs for line in _threshold_lines(run) for y in line.y])
+    epochs = _span([y for run in result.runs for line in _epoch_lines(run) for y in line.y])
+    thresholds = _span([y for run in result.runs for line in _threshold_lines(run) for y in line.y])
     return [_panel(run, epochs, thresholds, len(result.seeds) > 1) for run in result.runs]
 
 
@@ -108,38 +110,61 @@ def _panel(
     room = max(0.02 * (done[-1] - done[0]), 0.02)  # so that the outer dots are drawn whole
     return Panel(
         f"{fold}, seed {run.seed}" if name_seed else fold,
-        drawing.curves(
+        plot(
             f"Mean F1 over epochs, {fold}",
             _epoch_lines(run),
             across=(done[0] - room, done[-1] + room),
-            ticks=drawing.epoch_ticks(done),
+            ticks=_epoch_ticks(done),
             up=epochs,
+            number=_percent,
         ),
-        drawing.curves(
+        plot(
             f"Mean F1 over thresholds, {fold}",
             _threshold_lines(run),
             across=(0, 1),
             ticks=[(tick / 4, f"{tick / 4:g}") for tick in range(5)],
             up=thresholds,
-            rule=0.5,
+            number=_percent,
+            upright=0.5,
         ),
     )
 
 
-def _epoch_lines(run: FoldResult) -> list[Line]:
+def _epoch_lines(run: FoldResult) -> list[Curve]:
     curves = run.curves
-    lines = [Line("best", curves.epochs, curves.test_best), Line("test", curves.epochs, curves.test)]
+    lines = [_curve("best", curves.epochs, curves.test_best), _curve("test", curves.epochs, curves.test)]
     if curves.validation:
-        lines.append(Line("validation", curves.epochs, curves.validation))
+        lines.append(_curve("validation", curves.epochs, curves.validation))
     return lines
 
 
-def _threshold_lines(run: FoldResult) -> list[Line]:
+def _threshold_lines(run: FoldResult) -> list[Curve]:
     curves, x = run.curves, metrics.THRESHOLDS.tolist()
-    lines = [Line("test", x, curves.test_thresholds)]
+    lines = [_curve("test", x, curves.test_thresholds)]
     if curves.validation_thresholds:
-        lines.append(Line("validation", x, curves.validation_thresholds))
+        lines.append(_curve("validation", x, curves.validation_thresholds))
     return lines
+
+
+def _curve(style: str, x: Sequence[float], y: Sequence[float]) -> Curve:
+    return Curve(style, x, y, dots=len(x) <= 60)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.4g}"
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of an axis of fractions that holds `values` with some room, within 0 and 1."""
+    low, high = min(values), max(values)
+    room = max(0.08 * (high - low), 0.01)
+    return max(low - room, 0.0), min(high + room, 1.0)
+
+
+def _epoch_ticks(epochs: Sequence[int]) -> list[tuple[float, str]]:
+    """About five whole epochs."""
+    step = max(1, math.ceil((epochs[-1] - epochs[0]) / 5))
+    return [(float(epoch), str(epoch)) for epoch in range(epochs[0], epochs[-1] + 1, step)]
 
 
 def _environment() -> jinja2.Environment:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fautrain.errors import UserError
 from fautrain.models.masking import kept_patches, random_mask
-from fautrain.models.vit import LAYER_NORM_EPS, Block, Size, Trunk, initialise, sincos_positions, size_of
+from fautrain.models.vit import LAYER_NORM_EPS, Block, Size, Trunk, initialise, sincos_positions
 
 
 class MaeOutput(NamedTuple):
@@ -103,27 +103,3 @@ class MaskedAutoencoder(Trunk):
         tokens = torch.cat([tokens[:, :1], patches], dim=1) + self.decoder_pos_embed
         tokens = self.run_blocks(self.decoder_blocks, tokens)
         return self.decoder_pred(self.decoder_norm(tokens[:, 1:]))
-
-
-def make_mae(
-    size: str,
-    *,
-    image_px: int = 224,
-    patch_px: int | None = None,
-    mask_ratio: float = 0.75,
-    decoder_width: int = 512,
-    decoder_depth: int = 8,
-    decoder_heads: int = 16,
-    checkpoint_activations: bool = False,
-) -> MaskedAutoencoder:
-    """A masked autoencoder of a named size with fresh weights; `patch_px` defaults to the size's own."""
-    return MaskedAutoencoder(
-        size_of(size),
-        image_px=image_px,
-        patch_px=patch_px,
-        mask_ratio=mask_ratio,
-        decoder_width=decoder_width,
-        decoder_depth=decoder_depth,
-        decoder_heads=decoder_heads,
-        checkpoint_activations=checkpoint_activations,
-    )

@@ -149,6 +149,10 @@ class Block(nn.Module):
     """Pre-norm transformer block, (N, T, D) -> (N, T, D); `drop` is its rate of stochastic depth."""
 
     rate: Tensor
+    attn_adapter: nn.Module | None
+    """Place for a module beside the attention, (N, T, D) -> (N, T, D); empty in published models."""
+    mlp_adapter: nn.Module | None
+    """And for one beside the MLP."""
 
     def __init__(self, width: int, heads: int, drop: float = 0.0) -> None:
         super().__init__()
@@ -159,13 +163,18 @@ class Block(nn.Module):
         self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.mlp = Mlp(width)
+        self.register_module("attn_adapter", None)
+        self.register_module("mlp_adapter", None)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Attention, then the MLP, each added to its input."""
-        tokens = tokens + self._kept(self.attn(self.norm1(tokens)))
-        return tokens + self._kept(self.mlp(self.norm2(tokens)))
+        """Attention, then the MLP, each with its adapter added to its input."""
+        tokens = tokens + self._branch(self.norm1(tokens), self.attn, self.attn_adapter)
+        return tokens + self._branch(self.norm2(tokens), self.mlp, self.mlp_adapter)
 
-    def _kept(self, branch: Tensor) -> Tensor:
+    def _branch(self, normed: Tensor, part: nn.Module, adapter: nn.Module | None) -> Tensor:
+        branch = part(normed)
+        if adapter is not None:
+            branch = branch + adapter(normed)
         return drop_path(branch, self.rate) if self.training and self.drops else branch
 
 
@@ -195,6 +204,9 @@ class Trunk(nn.Module, ABC):
     `drop` is the last block's rate of stochastic depth; the rate rises linearly from 0 in the first block.
     Without `last_norm` there is no `norm`, and `encode` gives what the blocks give.
     """
+
+    loaded: str | None = None
+    """What was taken of `model.init`, in words."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ _LEVEL: Final[dict[str, Any]] = {"color": INK, "linestyle": (0, (1, 2)), "linewi
 
 
 @dataclass(frozen=True)
-class Series:
+class RunCurve:
     """A value at some epochs of a run.
 
     Attributes:
@@ -56,7 +56,7 @@ class Series:
             raise ValueError(f"{self.run}: epochs, values, low and high of a series are of different lengths")
 
 
-def accuracy_series(run: str, results: Mapping[float, ProbeResult]) -> tuple[Series, ...]:
+def accuracy_series(run: str, results: Mapping[float, ProbeResult]) -> tuple[RunCurve, ...]:
     """The probe's results at some epochs (keys) of a run, as `draw_probe_curves` takes them.
 
     Two panels, divided by frames and by videos, of two protocols, the published one and the logistic
@@ -67,18 +67,18 @@ def accuracy_series(run: str, results: Mapping[float, ProbeResult]) -> tuple[Ser
     published = [[division.published.best.value for division in both] for both in found]
     logistic = [[division.logistic.accuracy.value for division in both] for both in found]
     return tuple(
-        Series(run, epochs, tuple(shares[n] for shares in values), name, found[0][n].divided)
+        RunCurve(run, epochs, tuple(shares[n] for shares in values), name, found[0][n].divided)
         for n in range(2)
         for name, values in (("published protocol", published), ("logistic regression", logistic))
     )
 
 
 def draw_probe_curves(
-    series: Sequence[Series],
+    series: Sequence[RunCurve],
     path: Path,
     *,
     chance: float | None = None,
-    reference: Sequence[Series] = (),
+    reference: Sequence[RunCurve] = (),
     title: str = "Identity accuracy of linear probes",
 ) -> None:
     """Write a PNG of 1760 x 960 in the shape of Figure 3: accuracy over epochs, from 0 to 100 %.
@@ -93,11 +93,11 @@ def draw_probe_curves(
 
 
 def draw_f1_curves(
-    series: Sequence[Series],
+    series: Sequence[RunCurve],
     path: Path,
     *,
     baseline: float | None = None,
-    reference: Sequence[Series] = (),
+    reference: Sequence[RunCurve] = (),
     title: str = "Mean F1 on the test subjects",
 ) -> None:
     """Write a PNG of 1760 x 960 in the shape of Figure 5: mean F1 over epochs.
@@ -114,8 +114,8 @@ def draw_f1_curves(
 
 def _draw(
     path: Path,
-    series: Sequence[Series],
-    reference: Sequence[Series],
+    series: Sequence[RunCurve],
+    reference: Sequence[RunCurve],
     levels: Mapping[str, float],
     title: str,
     unit: str,
@@ -146,7 +146,7 @@ def _draw(
         _legend(figure, runs, protocols, reference, levels)
 
 
-def _panel(axes: Axes, series: Sequence[Series], runs: list[str], protocols: list[str]) -> None:
+def _panel(axes: Axes, series: Sequence[RunCurve], runs: list[str], protocols: list[str]) -> None:
     axes.grid(visible=True)
     axes.set_axisbelow(True)
     for item in series:
@@ -167,7 +167,7 @@ def _legend(
     figure: Figure,
     runs: list[str],
     protocols: list[str],
-    reference: Sequence[Series],
+    reference: Sequence[RunCurve],
     levels: Mapping[str, float],
 ) -> None:
     """Beside the panels: runs by colour and, where there are several, protocols by line."""
@@ -184,3 +184,23 @@ def _legend(
     keys += [Line2D([], [], **_thin(number), label=item.run) for number, item in enumerate(reference)]
     keys += [Line2D([], [], **_LEVEL, label=name) for name in levels]
     figure.legend(handles=keys, loc="outside right upper", handlelength=3)
+
+
+_EPOCHS: Final = tuple(float(epoch) for epoch in range(1, 20, 2))
+
+
+def _series(run: str, percent: str, panel: str = "") -> RunCurve:
+    return RunCurve(run, _EPOCHS, tuple(float(value) / 100 for value in percent.split()), panel=panel)
+
+
+PROBE_BP4D: Final = (
+    _series("FMAE (paper)", "54.14 66.91 74.14 77.64 79.75 81.13 82.27 82.76 82.92 83.08", "by frames"),
+    _series("FMAE-IAT (paper)", "4.63 14.55 17.07 19.35 23.25 23.17 25.44 25.77 27.48 27.88", "by frames"),
+)
+"""Figure 3: identity accuracy on BP4D's 41 subjects by the published protocol, divided by frames."""
+
+F1_BP4D_PLUS: Final = (
+    _series("FMAE (paper)", "61.74 65.33 64.08 64.27 63.01 63.20 63.25 63.10 63.00 63.02"),
+    _series("FMAE-IAT (paper)", "50.20 51.58 59.59 62.67 63.67 65.04 65.58 66.66 66.06 66.26"),
+)
+"""Figure 5: mean F1 on BP4D+, fold 2 the test."""

@@ -101,12 +101,12 @@ def _charts(run: Run) -> dict[str, Any]:
     # One level line: the baseline depends on the samples alone, not on what the model has learnt.
     baseline = Series(np.array([0.0, run.step]), np.array([known, known], np.float64))
     curves = [
-        Curve("each step logged", "raw", loss),
-        Curve("smoothed", "main", smoothed(loss)),
-        Curve("held out", "points", run.series("held_out", "loss")),
+        Curve("raw", loss),
+        Curve("main", smoothed(loss)),
+        Curve("points", run.series("held_out", "loss")),
     ]
     if known is not None:
-        curves.insert(0, Curve("baseline", "base", baseline))
+        curves.insert(0, Curve("base", baseline))
     found = {"loss": chart("Loss", curves, number=_number, last_step=run.step)}
     small: list[tuple[str, str, float | None, Markup]] = []
     for name, title, about in (
@@ -118,9 +118,9 @@ def _charts(run: Run) -> dict[str, Any]:
         series = run.series("train", name)
         if name == "data_wait":
             series = Series(series.steps, 100 * series.values)
-        curves = [Curve(title, "main", series)]
+        curves = [Curve("main", series)]
         if name != "lr":
-            curves = [Curve(title, "raw", series), Curve(title, "main", smoothed(series))]
+            curves = [Curve("raw", series), Curve("main", smoothed(series))]
         drawn = chart(title, curves, number=_number, last_step=run.step, from_zero=True)
         small.append((title, about, series.last, drawn))
     return {**found, "small": small, "mfu": run.series("train", "mfu").last}

@@ -8,7 +8,7 @@ It is read with neither a corpus nor a benchmark's file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,7 +22,7 @@ from fautrain.data.benchmark import Benchmark
 from fautrain.errors import UserError
 from fautrain.evaluation.result import FoldResult
 from fautrain.files import json_bytes, publish, sha256
-from fautrain.models.convert import load_whole
+from fautrain.models.build import load
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
 from fautrain.models.weights import CARD, MODEL_FILE
@@ -133,11 +133,7 @@ def load_final(folder: Path) -> FinalModel:
         raise UserError(
             f"{folder / CARD} is damaged (it describes another model than {MODEL_FILE}); {remedy}"
         )
-    model = ActionUnitModel(
-        size, len(card.outputs), image_px=card.image_px, patch_px=shape.patch_px, drop_path=0.0
-    )
-    load_whole(model, weights)
-    return FinalModel(model.eval(), card)
+    return FinalModel(load(replace(shape, image_px=card.image_px), len(card.outputs), weights), card)
 
 
 def _aus(card: Card) -> tuple[int, ...]:

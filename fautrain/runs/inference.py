@@ -19,9 +19,8 @@ from fautrain.data import Augment, LoaderOptions, LoaderState, normalise, ordere
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
-from fautrain.models.convert import load_whole
+from fautrain.models.build import load
 from fautrain.models.heads import ActionUnitModel
-from fautrain.models.vit import size_of
 from fautrain.runs.final import is_final, load_final
 from fautrain.runs.folder import CONFIG
 from fautrain.typed import read_json
@@ -112,12 +111,7 @@ def load_trained(folder: Path) -> Trained:
         )
     bench = benchmark(config.data.dataset)
     aus = tuple(au for au in bench.aus if not config.data.aus or au in config.data.aus)
-    shape = config.model
-    model = ActionUnitModel(
-        size_of(shape.size), len(aus), image_px=shape.image_px, patch_px=shape.patch_px, drop_path=0.0
-    )
-    load_whole(model, folder)
-    model.to(device).eval()
+    model = load(config.model, len(aus), folder).to(device)
     with reading(folder):
         epochs = int(read_nested(folder, "progress")["loader"]["epoch"])
     return Trained(model, config, bench, aus, folder, epochs, _half(config.train.precision, device))

@@ -17,7 +17,7 @@ from fautrain.evaluation import evaluate_fold
 from fautrain.files import json_bytes, publish, refuse_others
 from fautrain.probe import (
     ProbeResult,
-    Series,
+    RunCurve,
     accuracy_series,
     draw_f1_curves,
     draw_probe_curves,
@@ -144,7 +144,7 @@ def _draw_epochs(results: Mapping[int, ProbeResult], where: Path, out: Path) -> 
     chance = results[max(results)].frames.chance
     draw_probe_curves(accuracy_series("this run", by_epoch), out / "identity-over-epochs.png", chance=chance)
     fold = evaluate_fold(where)
-    series = Series("this run", tuple(map(float, fold.curves.epochs)), fold.curves.test)
+    series = RunCurve("this run", tuple(map(float, fold.curves.epochs)), fold.curves.test)
     baseline = float(np.mean(fold.all_positive))
     draw_f1_curves([series], out / "f1-over-epochs.png", baseline=baseline)
 

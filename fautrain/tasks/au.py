@@ -22,11 +22,10 @@ from fautrain.data.provenance import is_drawn
 from fautrain.errors import UserError
 from fautrain.losses.au import au_loss
 from fautrain.losses.identity import identity_loss
-from fautrain.models.convert import load_encoder
+from fautrain.models.build import build
 from fautrain.models.flops import vit_training_flops
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.reversal import strength
-from fautrain.models.vit import size_of
 from fautrain.noise import uniform_noise
 from fautrain.task import Task, reading, task
 from fautrain.tasks.au_look import Predictions
@@ -118,21 +117,15 @@ class ActionUnitTask(Task):
         adversary = config.identity.strength > 0
         self.terms = ("au_loss", "id_loss") if adversary else ("au_loss",)
         self.subjects = int(self.heads.max()) + 1 if adversary else 0
-        model = config.model
-        with torch.random.fork_rng(devices=[]):  # GPUs draw no weights: they are neither asked nor seeded
-            torch.default_generator.manual_seed(config.seed)
-            self.model = ActionUnitModel(
-                size_of(model.size),
-                len(labels.aus),
-                subjects=self.subjects,
-                identity_layers=config.identity.layers,
-                image_px=model.image_px,
-                patch_px=model.patch_px,
-                drop_path=model.drop_path,
-                checkpoint_activations=config.train.checkpoint_activations,
-                initial="xavier" if model.init else model.initial,
-            )
-        self.loaded = str(load_encoder(self.model, model.init)) if model.init else None
+        self.model = build(
+            config.model,
+            len(labels.aus),
+            self.subjects,
+            identity_layers=config.identity.layers,
+            checkpoint_activations=config.train.checkpoint_activations,
+            seed=config.seed,
+        )
+        self.loaded = self.model.loaded
 
     @classmethod
     def open(cls, config: FinetuneConfig, rank: int, world: int) -> Fold:

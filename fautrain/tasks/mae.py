@@ -22,9 +22,9 @@ from fautrain.data import (
     shard_cache,
 )
 from fautrain.losses.pixels import patch_mean_loss, pixel_loss
-from fautrain.models.convert import load_encoder
+from fautrain.models.build import build_mae
 from fautrain.models.flops import mae_training_flops
-from fautrain.models.mae import MaskedAutoencoder, make_mae, patchify
+from fautrain.models.mae import MaskedAutoencoder, patchify
 from fautrain.models.picture import picture_grid
 from fautrain.noise import uniform_noise
 from fautrain.task import Task, reading, task
@@ -43,20 +43,10 @@ class PretrainTask(Task):
         """
         super().__init__(config, samples)
         self.config, self.corpus = config, samples
-        model = config.model
-        with torch.random.fork_rng(devices=[]):  # GPUs draw no weights: they are neither asked nor seeded
-            torch.default_generator.manual_seed(config.seed)
-            self.model = make_mae(
-                model.size,
-                image_px=model.image_px,
-                patch_px=model.patch_px,
-                mask_ratio=model.mask_ratio,
-                decoder_width=model.decoder_width,
-                decoder_depth=model.decoder_depth,
-                decoder_heads=model.decoder_heads,
-                checkpoint_activations=config.train.checkpoint_activations,
-            )
-        self.loaded = str(load_encoder(self.model, model.init)) if model.init else None
+        self.model = build_mae(
+            config.model, checkpoint_activations=config.train.checkpoint_activations, seed=config.seed
+        )
+        self.loaded = self.model.loaded
 
     @classmethod
     def open(cls, config: PretrainConfig, rank: int, world: int) -> Corpus:

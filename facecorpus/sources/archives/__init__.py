@@ -10,6 +10,7 @@ from facecorpus.sources.archives.container import (
     Member,
     printable,
 )
+from facecorpus.sources.archives.folder import ORIGIN
 from facecorpus.sources.archives.opening import ARCHIVE_ENDINGS, is_archive_name, open_container
 from facecorpus.sources.archives.recordio import index_beside
 from facecorpus.sources.archives.sevenzip import seven_zip_parts
@@ -19,6 +20,7 @@ __all__ = [
     "ARCHIVE_ENDINGS",
     "BAD_NAME",
     "MISSING_FRAME",
+    "ORIGIN",
     "VIDEO",
     "Container",
     "InputError",

@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from facecorpus import storage
 from facecorpus.sources.archives.container import Container, Member, printable
 
+ORIGIN = "origin.json"
+"""Says where the pictures of the folder that it lies in come from, as in {"synthetic": true, "by": "..."}: no
+input itself."""
+
 _ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 class FolderContainer(Container):
-    """Every file under a folder, hidden ones too; see `storage.walk_files` for links."""
+    """Every file under a folder but its `ORIGIN`, hidden ones too; see `storage.walk_files` for links."""
 
     def __init__(self, url: str, under: str = "") -> None:
         """Open the folder `url`; list only the files below its subfolder `under`."""
@@ -23,7 +27,8 @@ class FolderContainer(Container):
     def _list(self) -> Iterator[Member]:
         """The files in the order of their paths."""
         for path, size, _ in storage.walk_files(storage.join(self.url, self._under)):
-            yield Member(printable(storage.join(self._under, path)), -1, size)
+            if path != ORIGIN:
+                yield Member(printable(storage.join(self._under, path)), -1, size)
 
     def _read(self, member: Member) -> bytes:
         """The whole file."""
