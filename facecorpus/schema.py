@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 4
+VERSION = 5
 """Raised when a table or member changes its meaning; part of every digest."""
 
 JPG, JSON = "jpg", "json"

@@ -27,7 +27,7 @@ IMDB = [
 WIKI = [("17/10000217_1981-05-05_2009.jpg", (2.0, 2.0, 90.0, 90.0), 4.0, NAN, 1, 2009, 1981)]
 
 
-def mat(name: str, rows: list[tuple[Any, ...]]) -> bytes:
+def mat(name: str, rows: list[tuple[Any, ...]], *, packed: bool = False) -> bytes:
     """As the authors publish it: a struct of 1 x N arrays, paths and boxes in cells."""
 
     def cells(values: list[Any]) -> np.ndarray:
@@ -50,7 +50,7 @@ def mat(name: str, rows: list[tuple[Any, ...]]) -> bytes:
         "second_face_score": np.array([[row[3] for row in rows]]),
     }
     file = io.BytesIO()
-    savemat(file, {name: struct}, format="5")
+    savemat(file, {name: struct}, format="5", do_compression=packed)
     return file.getvalue()
 
 
@@ -106,6 +106,26 @@ def test_a_score_of_minus_infinity_has_no_box(tmp_path: Path) -> None:
     assert (none.given_box_xyxy_px, none.left_out) == (None, None)
 
 
+def test_a_damaged_mat_does_not_end_the_process(tmp_path: Path) -> None:
+    """SciPy reads an element of type 0 as from a null pointer."""
+    write_tar(tmp_path / "imdb_crop.tar", pictures("imdb_crop", IMDB))
+    data = bytearray(mat("imdb", IMDB))
+    at = data.index((9).to_bytes(4, "little") + (24).to_bytes(4, "little"))  # three doubles
+    data[at] = 0
+    (tmp_path / "imdb.mat").write_bytes(data)
+    with pytest.raises(
+        UserError, match=r"imdb\.mat is not a whole imdb\.mat \(an element at byte \d+ is of type 0\)"
+    ):
+        list(imdb_wiki(tmp_path).inventory())
+
+
+def test_a_compressed_mat(tmp_path: Path) -> None:
+    write_tar(tmp_path / "imdb_crop.tar", pictures("imdb_crop", IMDB))
+    (tmp_path / "imdb.mat").write_bytes(mat("imdb", IMDB, packed=True))
+    scores = [(r.given_values or {})["face_score"] for r in imdb_wiki(tmp_path).inventory()]
+    assert scores == [3.5, 2.0, -INF]
+
+
 def test_one_photograph_under_several_people(tmp_path: Path) -> None:
     write_all(tmp_path)
     shared = [r for r in imdb_wiki(tmp_path).inventory() if r.photo_id == "rm2517339648"]
@@ -149,7 +169,7 @@ def test_unpacked_crops_without_a_mat(tmp_path: Path) -> None:
 def test_a_damaged_mat_is_named(data: bytes, tmp_path: Path) -> None:
     write_tar(tmp_path / "imdb_crop.tar", pictures("imdb_crop", IMDB))
     (tmp_path / "imdb.mat").write_bytes(data)
-    with pytest.raises(UserError, match=r"imdb\.mat is not the imdb\.mat of IMDB-WIKI .*; get it again"):
+    with pytest.raises(UserError, match=r"imdb\.mat is not (the|a whole) imdb\.mat .*; get it again"):
         list(imdb_wiki(tmp_path).inventory())
 
 

@@ -134,9 +134,7 @@ def main() -> None:
         return
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("pyarrow", "numpy"))
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}\n")
-    print(
-        "| source | members | records | seconds | CPU seconds | members/CPU s | peak memory | before it began |"
-    )
+    print("| source | members | records | seconds | CPU s | per CPU s | peak memory | at its start |")
     print("|---|---|---|---|---|---|---|---|")
     for kind, members in itertools.product(options.only, options.members):
         adapter, write = KINDS[kind]

@@ -44,6 +44,7 @@ _UNKNOWN = -1e6
 _UNRATED = -2
 """AffectNet's own valence and arousal of what could not be rated."""
 _NON_FACE = 10
+_EXPRESSIONS = range(_NON_FACE)
 _BESIDE = re.compile(r"(?:.*/)?annotations/(\d{1,8})_(exp|val|aro|lnd)\.npy")
 _ABOUT = {"exp": 0, "val": 1, "aro": 2}
 
@@ -133,7 +134,7 @@ class AffectNet(Source):
             record.left_out = "AffectNet calls it Non-Face (expression 10)"
             record.given_box_xyxy_px = None
             return
-        if expression >= 0:
+        if expression in _EXPRESSIONS:
             record.labels = {"expression": int(expression)}
         rated = {"valence": valence, "arousal": arousal}
         record.given_values = {k: float(v) for k, v in rated.items() if v > _UNRATED} or None
@@ -168,7 +169,11 @@ class AffectNet(Source):
         try:
             array = np.load(io.BytesIO(container.read(member)), allow_pickle=False).reshape(-1)
             value = five_of_68(array) if about == "lnd" else [float(array[0])]
-        except (InputError, ValueError, IndexError, EOFError):
+            if not np.isfinite(value).all() or np.abs(value).max() > -_UNKNOWN:
+                raise ValueError(value)
+        except Exception as error:  # NumPy raises whatever damaged bytes lead to
+            if isinstance(error, OSError) and not isinstance(error, InputError):
+                raise
             self._counts["unread"] += 1
             return
         if number >= len(self._arrays):

@@ -8,7 +8,6 @@ score of -inf means that the authors found no face: the box is then the whole pi
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -24,6 +23,7 @@ from facecorpus.sources.annotations import Annotations
 from facecorpus.sources.archives import ARCHIVE_ENDINGS, Container
 from facecorpus.sources.base import Member, Part, Source, adapter
 from facecorpus.sources.layouts import part_named
+from facecorpus.sources.matfiles import load
 from facecorpus.sources.texts import read_bytes
 
 _SETS = ("imdb", "wiki")
@@ -157,18 +157,15 @@ def read_mat(url: str, name: str, data: bytes) -> Annotations:
     Raises:
         UserError: SciPy is not installed, or it is no such file.
     """
+    found = load(url, name, data)
     try:
-        from scipy.io import loadmat  # pyright: ignore[reportMissingTypeStubs]
-    except ImportError as error:
-        raise UserError(f"{url} needs SciPy to be read; run: pip install 'facecorpus[sources]'") from error
-    try:
-        found = loadmat(io.BytesIO(data), variable_names=[name])[name][0, 0]
+        found = found[0, 0]
         paths = [str(np.ravel(path)[0]).rpartition(".")[0].encode() for path in np.ravel(found["full_path"])]
         boxes = np.array([np.ravel(box) for box in np.ravel(found["face_location"])], dtype=np.float64)
         fields = [np.ravel(found[field]).astype(np.float64) for field in _FIELDS]
         years = _years(np.ravel(found["dob"]).astype(np.float64))
         rows = np.column_stack([boxes.reshape(len(paths), 4), *fields, years])
-    except Exception as error:  # SciPy raises whatever damaged bytes lead to
+    except (LookupError, ValueError, TypeError) as error:
         raise UserError(
             f"{url} is not the {name}.mat of IMDB-WIKI ({in_a_line(error)}); get it again"
         ) from error
