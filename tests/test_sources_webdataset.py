@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import webdataset
 
 from facecorpus.errors import UserError
 from facecorpus.record import Record
@@ -133,6 +134,21 @@ def test_json_that_says_nothing(text: bytes, tmp_path: Path) -> None:
     write_tar(tmp_path / "x.tar", {"1.jpg": JPEG, "1.json": text})
     (record,) = shards(tmp_path).inventory()
     assert (record.identity, record.photo_id) == (None, None)
+
+
+def test_what_the_webdataset_package_writes(tmp_path: Path) -> None:
+    """Its writer makes PAX headers (a float for a time) and orders a sample's members by name."""
+    (tmp_path / "shards").mkdir()
+    with webdataset.ShardWriter(str(tmp_path / "shards/x-%06d.tar"), maxcount=2, verbose=0) as writer:
+        for number in range(5):
+            sample = {"jpg": JPEG + bytes([number]), "json": {"url": f"u{number}"}, "cls": number % 2}
+            writer.write({"__key__": f"a/{number:04d}", **sample})
+    records, data = read_all(shards(tmp_path / "shards"))
+    assert [(r.container, r.member) for r in records] == [
+        (f"x-{number // 2:06d}.tar", f"a/{number:04d}.jpg") for number in range(5)
+    ]
+    assert [(r.identity, r.photo_id) for r in records] == [(str(n % 2), f"u{n}") for n in range(5)]
+    assert data == [JPEG + bytes([number]) for number in range(5)]
 
 
 def test_zips_as_shards(tmp_path: Path) -> None:

@@ -109,6 +109,10 @@ def test_a_build_meets_the_truth_to_the_last_row(root: Path, tmp_path: Path) -> 
     run(*line, "--recipe", "sample", "--no-report")
     said = run("verify", str(out), "--truth", str(root / "truth.jsonl")).stdout
     assert "inputs became what" in said
+    classes = json.loads(run("stats", str(out), "--json").stdout)["labels"]["rafdb"]["classes"]
+    assert set(classes["expression"]) <= set("1234567") and sum(classes["expression"].values()) > 3
+    told = run("stats", str(out)).stdout
+    assert "labelled frames\n  expression      1: " in told
     plain = ["build", "--root", str(root), "--out", str(tmp_path / "plain"), "--workers", "1", "--no-report"]
     done = run(*plain, "--sources", "./parquet,webdataset/00000.tar", "--recipe", "sample")
     assert "00000" in done.stdout and "parquet" in done.stdout

@@ -49,15 +49,29 @@ class SourceLabels:
 
     @property
     def labels(self) -> list[str]:
-        """In order of the action units."""
-        return sorted(self.levels, key=label_order)
+        """The action units', in their order."""
+        return sorted((label for label in self.levels if label.startswith("AU")), key=label_order)
+
+    @property
+    def classes(self) -> dict[str, dict[int, int]]:
+        """Of labels that name a class (an expression) rather than a level: class -> kept frames."""
+        found: dict[str, Counter[int]] = {}
+        for label in sorted(self.levels.keys() - set(self.labels)):
+            for (_, level), count in self.levels[label].items():
+                found.setdefault(label, Counter())[level] += count
+        return {label: dict(sorted(counts.items())) for label, counts in found.items()}
+
+    @property
+    def people(self) -> int:
+        """How many people are known to be shown."""
+        return sum(person != "" for person in self.frames)
 
     def threshold(self, label: str) -> int:
         """Level from which a label counts: 2 for intensities (as DISFA's benchmark does), 1 for occurrences.
 
         A second coding is one of intensities by its name; the main one, of all labels alike, by its levels.
         """
-        main = {level for name, found in self.levels.items() if "_" not in name for _, level in found}
+        main = {level for name in self.labels if "_" not in name for _, level in self.levels[name]}
         return 2 if "_" in label or main - {0, 1, UNKNOWN} else 1
 
     def cell(self, label: str, person: str | None = None) -> Cell:
@@ -110,19 +124,20 @@ def labels_text(found: Sequence[SourceLabels]) -> str:
     """A table for each source, for a terminal, each line on a new one."""
     lines: list[str] = []
     for entry in found:
-        lines += [
-            "",
-            f"{entry.source}: {sum(entry.frames.values()):,} labelled frames of {len(entry.frames):,} people",
-        ]
+        of = f" of {entry.people:,} people" if entry.people else ""
+        lines += ["", f"{entry.source}: {sum(entry.frames.values()):,} labelled frames{of}"]
         for label in entry.labels:
             cell, threshold = entry.cell(label), entry.threshold(label)
             at = ">= 2" if threshold == 2 else "== 1"
             lines.append(f"  {label:15s} {cell.coded:>9,} coded {100 * cell.share:6.1f} % {at}")
+        for label, counts in entry.classes.items():
+            lines.append(f"  {label:15s} " + ", ".join(f"{level}: {n:,}" for level, n in counts.items()))
     return "".join(f"\n{line}" for line in lines)
 
 
 def labels_json(found: Sequence[SourceLabels]) -> dict[str, Any]:
-    """{source: {"frames": {person: frames}, "labels": {label: {"coded", "positive", "threshold"}}}}."""
+    """{source: {"frames": {person: frames}, "labels": {label: {"coded", "positive", "threshold"}}, "classes":
+    {label: {class: frames}}}}."""
     return {
         entry.source: {
             "frames": dict(sorted(entry.frames.items())),
@@ -130,6 +145,7 @@ def labels_json(found: Sequence[SourceLabels]) -> dict[str, Any]:
                 label: {**entry.cell(label)._asdict(), "threshold": entry.threshold(label)}
                 for label in entry.labels
             },
+            "classes": entry.classes,
         }
         for entry in found
     }
