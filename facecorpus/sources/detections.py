@@ -128,6 +128,8 @@ class _Array:
 
     def build(self, state: Any) -> None:
         _, shape, kind, columns_first, data = state
+        if not isinstance(kind, _Type) or not isinstance(data, bytes):
+            raise TypeError("an array has no type or no bytes")
         self.values = kind.read(data)
         if columns_first and len(shape) == 2:
             self.values = tuple(np.array(self.values).reshape(shape, order="F").ravel().tolist())
@@ -138,7 +140,7 @@ class _Type:
 
     __slots__ = ("code", "order")
 
-    def __init__(self, kind: str, *_: Any) -> None:
+    def __init__(self, kind: Any, *_: Any) -> None:
         self.code, self.order = _CODES[kind], "<"
 
     def build(self, state: Any) -> None:
@@ -150,11 +152,15 @@ class _Type:
         return struct.unpack(f"{self.order}{len(data) // struct.calcsize(self.code)}{self.code}", data)
 
 
-def _scalar(kind: _Type, data: bytes) -> float:
+def _scalar(kind: Any, data: bytes) -> float:
+    if not isinstance(kind, _Type):
+        raise TypeError("a number has no type")
     return kind.read(data)[0]
 
 
-def _encoded(text: str, encoding: str) -> bytes:
+def _encoded(text: Any, encoding: str) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError("it encodes what is no text")
     return text.encode("latin1" if encoding == "latin1" else "ascii")
 
 
