@@ -107,7 +107,7 @@ def test_a_build_meets_the_truth_to_the_last_row(root: Path, tmp_path: Path) -> 
     out = tmp_path / "out"
     line = ["build", "--root", str(root), "--out", str(out), "--sources", ",".join(SETS), "--workers", "1"]
     run(*line, "--recipe", "sample", "--no-report")
-    said = run("verify", str(out), "--truth", str(root / "truth.jsonl")).stdout
+    said = run("synth", "--out", str(root), "--check", str(out)).stdout
     assert "inputs became what" in said
     classes = json.loads(run("stats", str(out), "--json").stdout)["labels"]["rafdb"]["classes"]
     assert set(classes["expression"]) <= set("1234567") and sum(classes["expression"].values()) > 3
