@@ -11,27 +11,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from facecorpus import storage
-from facecorpus.errors import UserError, in_a_line
 from facecorpus.record import Record
 from facecorpus.sources.annotations import Annotations
 from facecorpus.sources.archives import ARCHIVE_ENDINGS, Container
 from facecorpus.sources.base import Member, Part, Source, adapter
+from facecorpus.sources.imdb_wiki_rows import NO_FACE, NOT_SAID, read_mat
 from facecorpus.sources.layouts import part_named
-from facecorpus.sources.matfiles import load
 from facecorpus.sources.texts import read_bytes
 
 _SETS = ("imdb", "wiki")
 _PERSON = re.compile(r"(?:.*/)?(\d\d/((nm\d+|\d+)_(?:(rm\d+)_)?.*))\.\w+", re.DOTALL)
-_FIELDS = ("face_score", "second_face_score", "gender", "photo_taken")
-_NOT_SAID = -1e9
-_NO_FACE = -9e8
-"""Stand for NaN and -inf among the rows."""
 
 
 @adapter("imdb_wiki")
@@ -117,12 +111,12 @@ class IMDBWiki(Source):
 
     def _fill(self, record: Record, row: Sequence[float], *, is_crop: bool) -> None:
         *box, score, second, gender, taken, born = row
-        values = {"face_score": -np.inf if score == _NO_FACE else score, "second_face_score": second}
+        values = {"face_score": -np.inf if score == NO_FACE else score, "second_face_score": second}
         values |= {"gender": gender, "photo_taken": taken}
-        if _NOT_SAID not in (taken, born):
+        if NOT_SAID not in (taken, born):
             values["age"] = taken - born
-        record.given_values = {k: float(v) for k, v in values.items() if v != _NOT_SAID}
-        seen, several = score > _NO_FACE, second > _NO_FACE
+        record.given_values = {k: float(v) for k, v in values.items() if v != NOT_SAID}
+        seen, several = score > NO_FACE, second > NO_FACE
         self._counts["no face"] += not seen
         self._counts["second"] += several
         if seen and not is_crop and box[2] > box[0] and box[3] > box[1]:
@@ -149,33 +143,3 @@ class IMDBWiki(Source):
                 if member.path.endswith(".mat") and name in wanted and name not in self._rows:
                     url = storage.join(container.url, member.path)
                     self._rows[name] = read_mat(url, name, container.read(member))
-
-
-def read_mat(url: str, name: str, data: bytes) -> Annotations:
-    """Rows by path without its extension: box (4), `_FIELDS`, and the year of birth.
-
-    Raises:
-        UserError: SciPy is not installed, or it is no such file.
-    """
-    found = load(url, name, data)
-    try:
-        found = found[0, 0]
-        paths = [str(np.ravel(path)[0]).rpartition(".")[0].encode() for path in np.ravel(found["full_path"])]
-        boxes = np.array([np.ravel(box) for box in np.ravel(found["face_location"])], dtype=np.float64)
-        fields = [np.ravel(found[field]).astype(np.float64) for field in _FIELDS]
-        years = _years(np.ravel(found["dob"]).astype(np.float64))
-        rows = np.column_stack([boxes.reshape(len(paths), 4), *fields, years])
-    except (LookupError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{url} is not the {name}.mat of IMDB-WIKI ({in_a_line(error)}); get it again"
-        ) from error
-    rows[np.isneginf(rows)] = _NO_FACE
-    rows[~np.isfinite(rows) | (np.abs(rows) > -_NOT_SAID)] = _NOT_SAID
-    return Annotations(url, paths, rows, several=True)
-
-
-def _years(serials: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
-    """Years of MATLAB's serial dates (days, of which 719,529 is 1970-01-01); NaN beyond people's lives."""
-    known = (serials > 657_438) & (serials < 767_011)  # 1800 to 2100
-    days = np.where(known, serials - 719_529, 0).astype("datetime64[D]")
-    return np.where(known, days.astype("datetime64[Y]").astype(np.int64) + 1970, np.nan)
