@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facecorpus.plugins import Registry
-from fautrain.config import RunConfig
-from fautrain.data import Augment, Batch, Loader, LoaderOptions
+from fautrain.config import DataConfig, RunConfig
+from fautrain.data import Augment, Batch, Loader, LoaderOptions, open_corpus, shard_cache
 from fautrain.data.decode import affine
 from fautrain.runlog import RunLog
 
@@ -65,13 +65,14 @@ class Task(nn.Module, ABC):
             self.register_buffer(name, values, persistent=False)
 
     @classmethod
-    @abstractmethod
-    def open(cls, config: Any, rank: int, world: int) -> Samples:
-        """What `config.data` names, for `__init__`.
+    def open(cls, config: Any, rank: int, world: int) -> Any:
+        """The `Samples` that `config.data` names, for `__init__`: those of the shards, as a `Corpus`.
 
         Raises:
-            UserError: it is unusable.
+            UserError: they are unusable.
         """
+        data: DataConfig = config.data
+        return open_corpus(data.shards, shard_cache(data.cache), True, rank, world)
 
     @abstractmethod
     def loader(self, rank: int, world: int) -> Loader:

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from facecorpus import plugins
 from facecorpus.errors import UserError
+from tests import forked
 from tests.conftest import run
+from tests.data_shards import write_corpus
+from tests.labelled_shards import SMALL, write_labelled
 from tests.small_corpus import draw_pictures
 
 SOURCE = '''
@@ -34,6 +39,95 @@ SOURCE = '''
 
         def annotate(self, record, member):
             record.identity = member.path.split("/")[0]
+'''
+
+TASK = '''
+    from dataclasses import dataclass
+
+    from torch import nn
+
+    from fautrain.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig, configuration
+    from fautrain.data import make_loader
+    from fautrain.recipes import recipe
+    from fautrain.task import Task, reading, task
+
+    @configuration("colour")
+    @dataclass(frozen=True)
+    class ColourConfig(RunConfig):
+        """Learns a picture's mean colour."""
+
+        task: str = "colour"
+        power: int = 2
+        """Exponent of the error."""
+
+    @task("colour")
+    class Colour(Task):
+        def __init__(self, config, samples):
+            super().__init__(config, samples)
+            self.config, self.corpus, self.layer = config, samples, nn.Linear(3, 3)
+
+        @property
+        def network(self):
+            return self.layer
+
+        def loader(self, rank, world):
+            return make_loader(self.corpus, reading(self.config, rank, world))
+
+        def look(self, run_dir, rank, world):
+            return None
+
+        def inputs(self, batch):
+            return (batch.images,)
+
+        def forward(self, *inputs):
+            colours = self.normalised(inputs[0]).mean((2, 3))
+            return {"loss": (self.layer(colours) - colours).abs().pow(self.config.power).mean()}
+
+        def training_flops(self):
+            return 54
+
+    @recipe("colour", task="colour")
+    def colour():
+        """Ours: three numbers from three numbers."""
+        return ColourConfig(
+            name="colour",
+            about="Learns the mean colour.",
+            model=ModelConfig(image_px=32),
+            data=DataConfig(batch_per_step=8, workers=0),
+            optim=OptimConfig(lr=0.05, warmup_epochs=0),
+            train=TrainConfig(epochs=4),
+        )
+'''
+
+ADAPTER = '''
+    from dataclasses import replace
+
+    from torch import nn
+
+    from fautrain.models.build import adapter
+    from fautrain.recipes import recipe
+    from fautrain.recipes.finetuning import tiny
+
+    class Bottleneck(nn.Sequential):
+        def __init__(self, width):
+            super().__init__(nn.Linear(width, 4), nn.ReLU(), nn.Linear(4, width))
+            nn.init.zeros_(self[2].weight)
+
+    @adapter("bottleneck")
+    def bottleneck(model, config):
+        for parameter in model.blocks.parameters():
+            parameter.requires_grad_(False)
+        for block in model.blocks:
+            block.attn_adapter = Bottleneck(model.size.width)
+            block.mlp_adapter = Bottleneck(model.size.width)
+
+    @recipe("bottleneck", task="au")
+    def tiny_with_adapters(dataset):
+        """Ours: blocks that stay as they are, and adapters that learn."""
+        base = tiny(dataset)
+        return replace(
+            base, name="bottleneck", about="For tests.", model=replace(base.model, adapter="bottleneck")
+        )
 '''
 
 
@@ -156,6 +250,71 @@ def test_a_detector(tmp_path: Path) -> None:
     without = run(*arguments, "--recipe", "sample", *settings, check=False).stderr
     assert "recipe value detector is 'toy-middle'; give one of auto, retinaface-mobilenet025" in without
     assert "FACE_PLUGINS may bring more" in without
+
+
+def test_a_task_and_its_recipe(tmp_path: Path) -> None:
+    """Listed, explained field by field, run, gone on with and timed as those that come with the package."""
+    write_corpus(tmp_path / "corpus", (12, 12))
+    environment = plug(tmp_path, "colours", TASK)
+
+    def fautrain(*arguments: str, code: int = 0) -> forked.Done:
+        done = forked.start(tmp_path, *arguments, environment=environment).end()
+        assert done.code == code, done.err
+        return done
+
+    assert "Learns the mean colour." in fautrain("recipes").out
+    shown = fautrain("recipes", "show", "colour", "--set", "power=1")
+    assert json.loads(shown.out)["power"] == 1
+    assert "Ours: three numbers" in shown.err and "power = 1\n    Exponent of the error." in shown.err
+    data = ("--shards", "corpus", "--recipe", "colour")
+    whole = ("pretrain", *data, "--out", "run")
+    fautrain(*whole, "--set", "train.max_steps=5")
+    fautrain(*whole)
+    lines = (tmp_path / "run/log.jsonl").read_text("utf-8").splitlines()
+    assert json.loads((tmp_path / "run/config.json").read_text("utf-8"))["task"] == "colour"
+    assert "done after step 12" in fautrain(*whole[:-1], "again", "--set", "log.every_steps=4").err
+    assert len(lines) == 2 and "step-00000012" in fautrain("checkpoint", "verify", "run").out
+    assert "loader alone" in fautrain("bench", *data, "--seconds", "0.1").out
+    refusals = (
+        ("finetune", "--dataset", "disfa", "--recipe", "colour"),
+        ("pretrain", *data, "--out", "other", "--set", "task=mae"),
+        ("pretrain", *data, "--out", "other", "--set", "powr=1"),
+    )
+    words = ("colour is one of pretraining", "task='mae' is not 'colour'", "did you mean 'power'?")
+    for arguments, says in zip(refusals, words, strict=True):
+        assert says in fautrain(*arguments, code=2).err
+    without = forked.run(tmp_path, *whole)
+    assert without.code == 2 and "there is no such recipe" in without.err and "FACE_PLUGINS" in without.err
+
+
+def test_an_adapter_and_its_recipe(tmp_path: Path) -> None:
+    """The blocks stay as they were drawn, the adapters learn, and the final model is read with them."""
+    write_labelled(tmp_path / "disfa", "disfa")
+    write_labelled(tmp_path / "bp4d", "bp4d")
+    environment = plug(tmp_path, "adapters", ADAPTER)
+
+    def fautrain(*arguments: str) -> forked.Done:
+        done = forked.start(tmp_path, *arguments, environment=environment).end()
+        assert done.code == 0, done.err
+        return done
+
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    data = ("--dataset", "disfa", "--shards", "disfa", "--fold", "1", "--out", "run")
+    few = ("--set", "train.max_steps=6", "--set", "train.checkpoint_every_steps=3")
+    fautrain("finetune", *data, "--recipe", "bottleneck", *settings, *few)
+    fold = tmp_path / "run/seed-0/fold-1"
+    before, after = (load_file(fold / f"checkpoints/step-0000000{step}/model.safetensors") for step in (3, 6))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    adapters = {name for name in before if "_adapter" in name}
+    assert same == {name for name in before if name.startswith("blocks.")} - adapters
+    assert len(adapters) == 4 * 2 * 4
+    assert load_file(fold / "final/model.safetensors").keys() >= adapters
+    assert "whole final model" in fautrain("checkpoint", "verify", str(fold / "final")).out
+    across = ("--dataset", "bp4d", "--shards", "bp4d", "--out", "across")
+    assert "AU1" in fautrain("evaluate", str(fold / "final"), *across).out
+    arguments = ("finetune", *data[:-1], "other", *settings, "--set", "model.adapter=x")
+    wrong = forked.run(tmp_path, *arguments, "--recipe", "tiny")
+    assert wrong.code == 2 and "model.adapter=x: there is no such adapter" in wrong.err
 
 
 def test_a_registry() -> None:

@@ -49,10 +49,10 @@ def run(
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     kind = TASKS.get(config.task)
-    samples = kind.open(config, rank, world) if samples is None else samples
+    opened: Samples = kind.open(config, rank, world) if samples is None else samples
     torch.manual_seed(config.seed + rank)  # what a task draws from the device; a checkpoint keeps the state
-    task = kind(config, samples)
-    trainer = Trainer(config, run_dir, task, accelerator, samples.fingerprint())
+    task = kind(config, opened)
+    trainer = Trainer(config, run_dir, task, accelerator, opened.fingerprint())
     with contextlib.ExitStack() as stack:
         stack.callback(accelerator.free_memory)
         loader = stack.enter_context(contextlib.closing(task.loader(rank, world)))

@@ -18,8 +18,6 @@ from fautrain.data import (
     Loader,
     held_out_loader,
     make_loader,
-    open_corpus,
-    shard_cache,
 )
 from fautrain.losses.pixels import patch_mean_loss, pixel_loss
 from fautrain.models.build import build_mae
@@ -47,11 +45,6 @@ class PretrainTask(Task):
             config.model, checkpoint_activations=config.train.checkpoint_activations, seed=config.seed
         )
         self.loaded = self.model.loaded
-
-    @classmethod
-    def open(cls, config: PretrainConfig, rank: int, world: int) -> Corpus:
-        """The shards' samples."""
-        return open_corpus(config.data.shards, shard_cache(config.data.cache), True, rank, world)
 
     def loader(self, rank: int, world: int) -> Loader:
         """All samples but the held-out ones."""
