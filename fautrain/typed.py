@@ -1,9 +1,9 @@
 """Typed values from plain data: frozen dataclasses to JSON and back, and single values set by name.
 
-Works on fields of str, bool, int, float, Literal, optional and tuple types and on further such dataclasses; a
-field of type Any is taken as it is. Every value is checked against its annotation, ranges included (`Check`);
-an unknown name is refused with the nearest known one. Text is read as the type that the annotation asks for,
-so that `--set train.compile=false` is not a string.
+Works on fields of str, bool, int, float, Literal, optional, tuple and `Mapping[str, ...]` types and on
+further such dataclasses; a field of type Any is taken as it is. Every value is checked against its
+annotation, ranges included (`Check`); an unknown name is refused with the nearest known one. Text is read as
+the type that the annotation asks for, so that `--set train.compile=false` is not a string.
 """
 
 from __future__ import annotations
@@ -135,6 +135,13 @@ def build(cls: type[Config], data: Any, path: str = "") -> Config:
     return typing.cast(Config, _build(cls, data, path))
 
 
+def refuse_unknown(names: Iterable[str], known: Iterable[str], dot: str = "") -> None:
+    """Raises a UserError for the first of `names` that is not `known`; `dot` stands before it."""
+    unknown = sorted({str(name) for name in names} - {*known})
+    if unknown:
+        raise UserError(f"{dot}{unknown[0]} is no value of the configuration; {nearest(unknown[0], known)}")
+
+
 def override(config: Config, settings: Iterable[str]) -> Config:
     """Dataclass `config` with `name=value` settings applied, nested names joined by dots.
 
@@ -197,10 +204,8 @@ def _build(cls: Any, data: Any, path: str) -> Any:
     if not isinstance(data, Mapping):
         raise UserError(f"{path or 'the configuration'} is {data!r}; give a group of values")
     hints = typing.get_type_hints(cls)
-    unknown = sorted(str(name) for name in data if name not in hints)
     dot = f"{path}." if path else ""
-    if unknown:
-        raise UserError(f"{dot}{unknown[0]} is no value of the configuration; {nearest(unknown[0], hints)}")
+    refuse_unknown(data, hints, dot)
     needed = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in data]
     if needed:
         raise UserError(f"{dot}{needed[0]} is missing from the configuration; give it a value")
@@ -217,7 +222,9 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if hint is Any:
         return value
     if dataclasses.is_dataclass(hint):
-        return _build(hint, value, path)
+        return value if isinstance(value, typing.cast(type, hint)) else _build(hint, value, path)
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _convert(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
     if origin in (types.UnionType, typing.Union):
         return _convert_union(arguments, value, path)
     if origin is Literal:

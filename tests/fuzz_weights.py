@@ -64,13 +64,13 @@ def _predictions(folder: Path) -> Path:
     return write_predictions(
         folder,
         Predictions(
-            Header(dataset="made", aus=(1, 12), epoch=1),
+            Header(dataset="made", kind="occurrence", outputs=("AU1", "AU12"), epoch=1),
             part=np.array(["test", "test"]),
             key=names,
             subject=names,
             video=names,
             frame=np.array([1, 2], np.int32),
-            probability=np.full((2, 2), 0.5, np.float32),
+            prediction=np.full((2, 2), 0.5, np.float32),
             target=np.ones((2, 2), np.float32),
         ),
     )
@@ -128,16 +128,17 @@ def _read_log(path: Path) -> None:
 def _final(name: str, folder: Path) -> Path:
     bench = benchmark("disfa")
     config = override(finetuning_recipe("tiny", "disfa"), ["model.image_px=32", "data.shards=none"])
-    outputs = tuple(f"AU{au}" for au in bench.aus)
+    outputs = bench.outputs
     model = ActionUnitModel(size_of("tiny"), len(outputs), image_px=32, patch_px=16, drop_path=0.0)
     save_file(model.state_dict(), folder / "trained.safetensors")
-    choice = Choice(epoch=1, threshold=0.5, mean_f1=0.5)
+    choice = Choice(epoch=1, threshold=0.5, mean=0.5)
     where = folder / "final"
     where.mkdir()
     write_final(
         where,
         folder / "trained.safetensors",
         {
+            "kind": bench.kind,
             "outputs": outputs,
             "image_px": 32,
             "mean": config.data.mean,

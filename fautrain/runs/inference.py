@@ -23,6 +23,7 @@ from fautrain.models.build import load
 from fautrain.models.heads import ActionUnitModel
 from fautrain.runs.final import is_final, load_final
 from fautrain.runs.folder import CONFIG
+from fautrain.targets import Target
 from fautrain.typed import read_json
 
 STEP = "step-"
@@ -35,8 +36,8 @@ class Trained(NamedTuple):
     config: FinetuneConfig
     benchmark: Benchmark
     """What it was trained on."""
-    aus: tuple[int, ...]
-    """Its outputs."""
+    target: Target
+    """What its outputs say."""
     checkpoint: Path
     epochs: int
     """Epochs done."""
@@ -94,9 +95,9 @@ def load_trained(folder: Path) -> Trained:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if is_final(folder):
         model, card = load_final(folder)
-        aus = tuple(int(name.removeprefix("AU")) for name in card.outputs)
-        half = card.precision == "bf16"
-        return Trained(model.to(device), card.config, card.benchmark, aus, folder, card.epoch, half)
+        half, bench = card.precision == "bf16", card.benchmark
+        target = bench.target.only(card.outputs, bench.name)
+        return Trained(model.to(device), card.config, bench, target, folder, card.epoch, half)
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder} is no checkpoint: it has no {CONFIG}; give a run or a {STEP}... folder")
@@ -110,11 +111,11 @@ def load_trained(folder: Path) -> Trained:
             "give one of 'fautrain finetune'"
         )
     bench = benchmark(config.data.dataset)
-    aus = tuple(au for au in bench.aus if not config.data.aus or au in config.data.aus)
-    model = load(config.model, len(aus), folder).to(device)
+    target = bench.target.only(config.data.outputs, bench.name)
+    model = load(config.model, len(target.outputs), folder).to(device)
     with reading(folder):
         epochs = int(read_nested(folder, "progress")["loader"]["epoch"])
-    return Trained(model, config, bench, aus, folder, epochs, _half(config.train.precision, device))
+    return Trained(model, config, bench, target, folder, epochs, _half(config.train.precision, device))
 
 
 def _half(precision: str, device: str) -> bool:
@@ -128,9 +129,11 @@ def features(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -
     return _over(trained, labels, chosen, trained.model.features)
 
 
-def probabilities(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(len(chosen), A) probabilities of `trained.aus` for frames of a labelled set, in their order."""
-    return _over(trained, labels, chosen, lambda images: trained.model(images).logits.sigmoid())
+def predictions(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(len(chosen), A) predictions of the trained outputs for frames of a labelled set, in their order."""
+    return _over(
+        trained, labels, chosen, lambda images: trained.target.activation(trained.model(images).logits)
+    )
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from fautrain.data.folds import Split, split
 from fautrain.data.labels import LabelledSet, read_labels
 from fautrain.data.provenance import is_drawn
 from fautrain.errors import UserError
-from fautrain.losses.au import au_loss
+from fautrain.losses import LOSSES
 from fautrain.losses.identity import identity_loss
 from fautrain.models.build import build
 from fautrain.models.flops import vit_training_flops
@@ -65,8 +65,10 @@ class Fold(NamedTuple):
         return f"trains on {part(self.parts.train)}{chosen}, tests on {part(self.parts.test)}"
 
 
-def open_labels(config: FinetuneConfig, bench: Benchmark, rank: int, world: int) -> LabelledSet:
-    """The labelled frames of the shards that `config.data` names.
+def open_labels(
+    config: FinetuneConfig, bench: Benchmark, rank: int, world: int, outputs: tuple[str, ...] = ()
+) -> LabelledSet:
+    """The labelled frames of the shards that `config.data` names; of its outputs, if no others are given.
 
     Raises:
         UserError: there are none, or they are another data set's.
@@ -80,7 +82,7 @@ def open_labels(config: FinetuneConfig, bench: Benchmark, rank: int, world: int)
             f"--out {shards}'"
         )
     corpus = open_corpus(shards, shard_cache(config.data.cache), True, rank, world)
-    return read_labels(corpus, bench, config.data.aus)
+    return read_labels(corpus, bench, outputs or config.data.outputs)
 
 
 def fold_of(config: FinetuneConfig, labels: LabelledSet) -> Fold:
@@ -111,6 +113,7 @@ class ActionUnitTask(Task):
         super().__init__(config, samples)
         self.config = config
         self.labels, self.parts = labels, parts = samples
+        self.loss = LOSSES.get(config.loss.kind or labels.target.loss)
         self.steps = math.ceil(len(parts.train) / config.data.batch_per_step)
         self.heads = _head_index(labels, parts, config.identity.subjects)
         """Index of each subject of the benchmark in the identity head; -1 for none."""
@@ -119,7 +122,7 @@ class ActionUnitTask(Task):
         self.subjects = int(self.heads.max()) + 1 if adversary else 0
         self.model = build(
             config.model,
-            len(labels.aus),
+            len(labels.outputs),
             self.subjects,
             identity_layers=config.identity.layers,
             checkpoint_activations=config.train.checkpoint_activations,
@@ -201,7 +204,7 @@ class ActionUnitTask(Task):
                 images, targets, identities, mixup_alpha=data.mixup, cutmix_alpha=data.cutmix, draws=draws
             )
         output = self.model(images, lam)
-        values = {"au_loss": au_loss(output.logits, targets)}
+        values = {"au_loss": self.loss(output.logits, targets)}
         if output.identity is None:
             return values
         values["id_loss"] = identity_loss(output.identity, identities, self.config.identity.loss)
@@ -221,9 +224,9 @@ class ActionUnitTask(Task):
         return uniform_noise(self.config.seed + purpose, batch.epoch, numbers, count)  # pyright: ignore
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """(n, A) float32 in [0, 1] for uint8 images (n, 3, H, W) on the model's device."""
-        return self.model(self.normalised(images)).logits.float().sigmoid()
+    def predictions(self, images: Tensor) -> Tensor:
+        """(n, A) float32, as the target has them, for uint8 images (n, 3, H, W) on the model's device."""
+        return self.labels.target.activation(self.model(self.normalised(images)).logits.float())
 
     def training_flops(self) -> int:
         """Operations of one image, forward and backward."""
