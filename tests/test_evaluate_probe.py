@@ -199,7 +199,7 @@ def test_a_final_model_computes_in_the_precision_of_its_card(short: Path, tmp_pa
         ("model.json", lambda data: data[:-40], "model.json is damaged .*copy the final model again"),
         ("model.json", lambda data: b"[" * 100_000, "model.json is damaged"),
         ("model.json", lambda data: b"[]", "it is no JSON object"),
-        ("model.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "of format 9"),
+        ("model.json", lambda data: data.replace(b'"format": 2', b'"format": 9'), "of format 9"),
         ("model.json", lambda data: data.replace(b'"threshold"', b'"treshold"', 1), "treshold is no value"),
         ("model.safetensors", lambda data: data[:-4] + b"\1\1\1\1", "model.safetensors is altered"),
         ("model.safetensors", lambda data: b"", "model.safetensors is altered"),
