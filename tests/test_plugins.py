@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from facecorpus import plugins
 from facecorpus.errors import UserError
 from tests import forked
-from tests.conftest import run
+from tests.conftest import build_arguments, run, tree
 from tests.data_shards import write_corpus
 from tests.labelled_shards import SMALL, write_labelled
 from tests.small_corpus import draw_pictures
@@ -128,6 +129,20 @@ ADAPTER = '''
         return replace(
             base, name="bottleneck", about="For tests.", model=replace(base.model, adapter="bottleneck")
         )
+'''
+
+ENGINE = '''
+    import pathlib
+
+    from facecorpus.engines import ENGINES
+
+    @ENGINES.register("toy_backwards")
+    def run(function, context, tasks, workers, *, revive=None):
+        """One task after the other in this process, the last one first."""
+        for task in reversed(tasks):
+            with pathlib.Path(context.out + ".log").open("a") as log:
+                log.write(f"{task.phase}\\n")
+            yield task, function(context, task)
 '''
 
 
@@ -315,6 +330,21 @@ def test_an_adapter_and_its_recipe(tmp_path: Path) -> None:
     arguments = ("finetune", *data[:-1], "other", *settings, "--set", "model.adapter=x")
     wrong = forked.run(tmp_path, *arguments, "--recipe", "tiny")
     assert wrong.code == 2 and "model.adapter=x: there is no such adapter" in wrong.err
+
+
+def test_an_engine(tmp_path: Path, drawn: Path, corpus: Path) -> None:
+    """One function: it runs the units of all phases, and the bytes are those of the local engine."""
+    environment, out = plug(tmp_path, "backwards", ENGINE), tmp_path / "out"
+    run(*build_arguments(drawn, out, more=("--engine", "toy_backwards")), env=environment)
+    assert tree(out) == tree(corpus)
+    phases = Counter(Path(f"{out}.log").read_text("utf-8").split())
+    assert phases["verify"] == sum(count for phase, count in phases.items() if phase != "verify") + 1
+    assert list(phases) == ["inventory", "score", "select", "materialise", "verify"]
+    run("verify", str(out), "--engine", "toy_backwards", env=environment)
+    assert Path(f"{out}.log").read_text("utf-8").split().count("verify") == 2 * phases["verify"]
+    unknown = run("score", str(out), "--engine", "locl", check=False)
+    assert unknown.returncode == 2
+    assert "--engine locl: there is no such engine; did you mean 'local'?" in unknown.stderr
 
 
 def test_a_registry() -> None:
