@@ -173,18 +173,17 @@ def _damaged(out: str) -> UserError:
     return UserError(f"{url} was not written by facecorpus; choose another --out")
 
 
-def is_as_written(out: str) -> bool:
-    """Whether `corpus.json` is, to the last byte, as `settle` wrote it."""
-    with storage.open_read(storage.join(out, CONFIG)) as file:
-        return units.is_sealed(file.read())
-
-
 def as_recorded(corpus: Corpus) -> Corpus:
-    """The corpus with the library versions that its `corpus.json` records: to check it, not to go on with."""
-    libraries = _read(corpus.out).get("libraries")
-    if not isinstance(libraries, dict):
-        raise _damaged(corpus.out)
-    return replace(corpus, libraries=tuple(sorted(libraries.items())))
+    """The corpus with the library versions that its `corpus.json` records: to check it, not to go on with.
+
+    Raises:
+        UserError: it is not, to the last byte, as `settle` wrote it.
+    """
+    with storage.open_read(storage.join(corpus.out, CONFIG)) as file:
+        config = units.unsealed(file.read())
+    if config is None:
+        raise UserError(f"{CONFIG} is not as facecorpus wrote it")
+    return replace(corpus, libraries=tuple(sorted(config["libraries"].items())))
 
 
 def settle(corpus: Corpus, *, rebuild: bool) -> None:
@@ -208,7 +207,7 @@ def settle(corpus: Corpus, *, rebuild: bool) -> None:
             )
     elif not units.has_record(corpus.out, "inventory"):
         _read(corpus.out)  # a damaged one is written anew only where the records say that it was ours
-    storage.publish_json(url, units.sealed(config))
+    storage.renew_json(url, units.sealed(config))
 
 
 def _refuse_others(out: str) -> None:

@@ -25,7 +25,7 @@ from facecorpus.dedup.resolve import resolve
 from facecorpus.errors import UserError
 from facecorpus.phases import score
 from facecorpus.phases.corpus import Corpus
-from facecorpus.phases.cutting import Group, Range, Ranks, place
+from facecorpus.phases.cutting import Range, Ranks, place
 from facecorpus.phases.files import publish_parquet, table_digest
 from facecorpus.phases.phase import Made, Phase
 from facecorpus.record import State
@@ -74,19 +74,6 @@ def _rules_of_cutting(corpus: Corpus) -> str:
     return units.digest(schema.VERSION, recipe.name, recipe.samples_per_shard, recipe.group_by, recipe.seed)
 
 
-def placed(mark: Mapping[str, Any]) -> list[tuple[int, int, str]]:
-    """Number, samples and digest of each shard of a selection, in the order of the placement's row groups."""
-    return [(number, rows, code) for number, rows, code in mark["summary"]["placed"]]
-
-
-def ranges(mark: Mapping[str, Any]) -> list[Range]:
-    """The ranges of hashes that the shards of a selection own."""
-    return [
-        Range(number, (source, identity), int(start, 16))
-        for number, (source, identity), start in mark["summary"]["ranges"]
-    ]
-
-
 def run(corpus: Corpus, unit: Unit) -> Made:
     """Decide on every row; the mark tells the shards and {state: rows}."""
     scored, names, rows = _read(corpus, unit.spec["parts"])
@@ -101,7 +88,14 @@ def run(corpus: Corpus, unit: Unit) -> Made:
     keys = pa.array([shards.sample_key(i) for i in candidates["id"].to_pylist()])
     kept = verdicts["duplicate_of"].is_null().to_numpy()
     shipped = candidates.filter(pa.array(kept))
-    owned, shard, order = _shared_out(corpus, keys.filter(pa.array(kept)).to_pylist(), shipped)
+    names_kept = keys.filter(pa.array(kept)).to_pylist()
+    if len(set(names_kept)) != len(names_kept):  # a 64-bit collision: once in 10^9 corpora of a million
+        raise UserError(
+            "two inputs have the same sample key; rename one of the sources with NAME=ADAPTER in --sources"
+        )
+    before = units.read_mark(corpus.out, NAME, "all")
+    owned, shard, ranks = share_out(corpus, names_kept, shipped, before)
+    order = np.lexsort((np.array(names_kept, dtype=str), ranks, shard))
 
     total = len(scored)
     states[places] = np.where(kept, str(State.KEPT), str(State.DUPLICATE))
@@ -160,45 +154,27 @@ def _read(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.
     return pa.concat_tables(tables).combine_chunks(), names, rows
 
 
-def _shared_out(
-    corpus: Corpus, keys: Sequence[str], kept: pa.Table
-) -> tuple[list[Range], NDArray[np.int32], NDArray[np.int64]]:
-    """The ranges of the shards, the shard of each kept sample, and the order of all samples by shard and in
-    it.
+def share_out(
+    corpus: Corpus, keys: Sequence[str], kept: pa.Table, mark: Mapping[str, Any] | None
+) -> tuple[list[Range], NDArray[np.int32], Ranks]:
+    """The ranges of the shards; the shard of each kept sample, and its rank, which is its order in there.
 
-    Raises:
-        UserError: two ids share a key (a 64-bit collision; expected once in 10^9 corpora of a million
-            samples).
+    Args:
+        corpus: the corpus.
+        keys: of the samples.
+        kept: their source and identity.
+        mark: of an earlier selection, whose ranges stay.
     """
-    if len(set(keys)) != len(keys):
-        raise UserError(
-            "two inputs have the same sample key; rename one of the sources with NAME=ADAPTER in --sources"
-        )
-    ranks = shuffle_ranks(corpus, keys)
-    before = units.read_mark(corpus.out, NAME, "all")
-    known = before is not None and before["summary"].get("cut") == _rules_of_cutting(corpus)
-    owned, shard = place(
-        groups(corpus, kept),
-        ranks,
-        ranges(before) if before and known else [],
-        corpus.recipe.samples_per_shard,
-    )
-    return owned, shard, np.lexsort((np.array(keys, dtype=str), ranks, shard))
-
-
-def shuffle_ranks(corpus: Corpus, keys: Sequence[str]) -> Ranks:
-    """The samples' places in the shuffle: by keyed hash, so that sources mix and no worker count matters."""
-    seed = corpus.recipe.seed
-    return np.array([int.from_bytes(shards.shuffle_order(key, seed), "big") for key in keys], np.uint64)
-
-
-def groups(corpus: Corpus, kept: pa.Table) -> list[Group]:
-    """The group of each kept sample, which shares no shard with another; all in one where none are asked
-    for."""
-    if corpus.recipe.group_by == "none":
-        return [("", "")] * len(kept)
-    columns = (kept[name].to_pylist() for name in ("source", "identity"))
-    return [(source, identity or "") for source, identity in zip(*columns, strict=True)]
+    recipe, before, groups = corpus.recipe, list[Range](), [("", "")] * len(keys)
+    ranks = np.array([shards.shuffle_rank(key, recipe.seed) for key in keys], np.uint64)
+    if recipe.group_by != "none":
+        people = zip(kept["source"].to_pylist(), kept["identity"].to_pylist(), strict=True)
+        groups = [(source, identity or "") for source, identity in people]
+    if mark is not None and mark["summary"].get("cut") == _rules_of_cutting(corpus):
+        told = mark["summary"]["ranges"]
+        before = [Range(number, (group[0], group[1]), int(start, 16)) for number, group, start in told]
+    owned, shard = place(groups, ranks, before, recipe.samples_per_shard)
+    return owned, shard, ranks
 
 
 def _spread(values: pa.Array, places: np.ndarray, total: int) -> pa.Array:
