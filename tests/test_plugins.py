@@ -146,25 +146,19 @@ ENGINE = '''
 '''
 
 
-FILTER = """
+FILTER = '''
     from facecorpus.filters import Limit, measured, rejects
-    from facecorpus.reasons import change, declare
-    from facecorpus.record import State
+    from facecorpus.reasons import change
 
-    TURNED_AWAY = declare(
-        "turned_away",
-        State.REJECTED,
-        "usable face",
-        "The head is turned too far aside.",
-        change("max_yaw", "higher", "the recipe drops heads turned so far"),
-    )
     MAX_YAW = Limit("max_yaw", float | None, None, "Degrees that the head may be turned aside.", high=90.0)
+    REMEDY = change("max_yaw", "higher", "the recipe drops heads turned so far")
 
-    @rejects(TURNED_AWAY, "faces", MAX_YAW)
+    @rejects("faces", MAX_YAW, remedy=REMEDY)
     def turned_away(record, limits, others):
+        """The head is turned too far aside."""
         yaw = abs(measured(record, "yaw_deg"))
         return f"the yaw is {yaw:.2f}, above {limits.max_yaw:g}" if yaw > limits.max_yaw else None
-"""
+'''
 
 DETECTOR = '''
     import numpy as np

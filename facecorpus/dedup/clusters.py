@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facecorpus.dedup.join import distinct_codes, join_distinct
+from facecorpus.dedup.join import distinct_codes, hamming_join
 from facecorpus.dedup.rules import DedupRules
 
 NEAR_KINDS = ("photo", "image", "crop")
@@ -194,9 +194,9 @@ def _links(
     code[usable] = number
     distinct = np.ascontiguousarray(hashes[usable[first]])
     if radius is None:
-        pairs = join_distinct(distinct[:0], 0)
+        pairs = hamming_join(distinct[:0], 0)
     else:
-        pairs = join_distinct(distinct, radius, workers=workers, max_pairs=max_pairs, progress=progress)
+        pairs = hamming_join(distinct, radius, workers=workers, max_pairs=max_pairs, progress=progress)
     near = np.concatenate([pairs.u, pairs.v])
     return Links(
         code=code,
