@@ -293,8 +293,8 @@ def recipes(name: Annotated[str | None, typer.Argument(help="Show one recipe's v
     if name is not None:
         typer.echo(json.dumps(to_plain(recipe(name)), indent=1))
         return
-    for known, make in RECIPES.items():
-        typer.echo(f"{known:15s} {make().about}")
+    for known in RECIPES:
+        typer.echo(f"{known:15s} {recipe(known).about}")
 
 
 @app.command()

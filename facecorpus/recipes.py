@@ -20,7 +20,7 @@ from facecorpus.dedup.rules import DedupRules
 from facecorpus.errors import UserError
 from facecorpus.faces.detector import DETECTORS
 from facecorpus.filters import LIMITS, Limits
-from facecorpus.plugins import MORE, nearest
+from facecorpus.plugins import MORE, Registry, nearest
 
 Align = Literal["similarity", "eyes", "box", "none"]
 Chroma = Literal["444", "422", "420"]
@@ -103,6 +103,10 @@ class CorpusRecipe:
             raise UserError(f"recipe value seed is {self.seed}; give a whole number from 0 to 2^64 - 1")
 
 
+RECIPES: Registry[Callable[[], CorpusRecipe]] = Registry("--recipe {}: there is no such recipe")
+
+
+@RECIPES.register("sample")
 def sample() -> CorpusRecipe:
     """What `make corpus` builds: one clear face in each picture, aligned by five points."""
     return CorpusRecipe(
@@ -134,6 +138,7 @@ FACE9M_SOURCES = (
 """The eight sources of Face9M (FMAE-IAT paper, section 3.1)."""
 
 
+@RECIPES.register("face9m")
 def face9m() -> CorpusRecipe:
     """Face9M as the paper describes it (section 3.1), with the alignment and dedup it does not describe."""
     return CorpusRecipe(
@@ -144,6 +149,7 @@ def face9m() -> CorpusRecipe:
     )
 
 
+@RECIPES.register("face9m-script")
 def face9m_script() -> CorpusRecipe:
     """What the released script does: sides below 224 px and ratios above 1.5 dropped, a plain resize, JPEG
     q75 4:2:0."""
@@ -160,6 +166,7 @@ def face9m_script() -> CorpusRecipe:
     )
 
 
+@RECIPES.register("mae-face")
 def mae_face() -> CorpusRecipe:
     """MAE-Face's corpus: faces rotated by the eyes, detected again and cut square (paper, section 3)."""
     return CorpusRecipe(
@@ -171,6 +178,7 @@ def mae_face() -> CorpusRecipe:
     )
 
 
+@RECIPES.register("au")
 def action_units() -> CorpusRecipe:
     """Annotated frames aligned by five points.
 
@@ -190,6 +198,7 @@ def action_units() -> CorpusRecipe:
     )
 
 
+@RECIPES.register("au-eyes")
 def action_units_eyes() -> CorpusRecipe:
     """Annotated frames cut as MAE-Face does (paper, section 3)."""
     return dataclasses.replace(
@@ -200,6 +209,7 @@ def action_units_eyes() -> CorpusRecipe:
     )
 
 
+@RECIPES.register("au-box")
 def action_units_box() -> CorpusRecipe:
     """Annotated frames cut as FMAE does: the detector's box, 5 % wider on each side, not aligned."""
     return dataclasses.replace(
@@ -211,26 +221,13 @@ def action_units_box() -> CorpusRecipe:
     )
 
 
-RECIPES: Mapping[str, Callable[[], CorpusRecipe]] = {
-    "sample": sample,
-    "face9m": face9m,
-    "face9m-script": face9m_script,
-    "mae-face": mae_face,
-    "au": action_units,
-    "au-eyes": action_units_eyes,
-    "au-box": action_units_box,
-}
-
-
 def recipe(name: str) -> CorpusRecipe:
     """The recipe of that name.
 
     Raises:
         UserError: there is none; the message suggests the nearest.
     """
-    if name not in RECIPES:
-        raise UserError(f"--recipe {name}: there is no such recipe; {nearest(name, RECIPES)}")
-    return RECIPES[name]()
+    return RECIPES.get(name)()
 
 
 def to_plain(value: CorpusRecipe) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from facecorpus.errors import UserError
 from facecorpus.recipes import RECIPES, override, recipe
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_survives_json(name: str) -> None:
     made = recipe(name)
     assert made.name == name

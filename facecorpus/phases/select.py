@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from facecorpus import schema, shards, storage, units
-from facecorpus.dedup import compiled
+from facecorpus.dedup.clusters import load_compiled
 from facecorpus.dedup.resolve import resolve
 from facecorpus.errors import UserError
 from facecorpus.phases import score
@@ -82,7 +82,7 @@ def run(corpus: Corpus, unit: Unit) -> Made:
     candidates = scored.take(pa.array(places))
     rules = corpus.recipe.dedup
     cores = len(os.sched_getaffinity(0))  # threads; the result does not depend on them
-    if rules is not None and compiled.load():
+    if rules is not None and load_compiled():
         print("select: compiling the search for duplicates, about 20 s", file=sys.stderr, flush=True)
     verdicts = _all_different(len(places)) if rules is None else resolve(candidates, rules, workers=cores)
     keys = pa.array([shards.sample_key(i) for i in candidates["id"].to_pylist()])
