@@ -23,8 +23,8 @@ from facecorpus.faces.framing import Framing, frame
 from facecorpus.faces.given import confirm_given
 from facecorpus.faces.pose import interocular_px, pose_degrees
 from facecorpus.faces.warp import Matrix, glimpse, matrix_for_scale, warp
-from facecorpus.filters.measures import measure_crop
 from facecorpus.images import Header, ImageError, Picture, Pixels, decode, encode_jpeg, read_header
+from facecorpus.images.measures import measure_crop
 from facecorpus.phases.corpus import Corpus
 from facecorpus.phases.scored import ERROR, UNREADABLE
 from facecorpus.reasons import Reason
