@@ -6,8 +6,8 @@ here.
     OUT/scores/SOURCE/part-HASH.parquet  SCORES: one row per input (or per face), kept or not, with the reason
     OUT/staged/SOURCE/part-HASH.crops    the encoded crops of that part, end to end
     OUT/selection.parquet                SELECTION: exactly one terminal state per row
-    OUT/shards/NAME-000000.tar           USTAR, KEY.jpg (and KEY.json where the recipe asks); webdataset reads it
-    OUT/shards/NAME-000000.tar.idx       little-endian uint64 offsets of the samples, and of the last one's end
+    OUT/shards/NAME-000000.tar           USTAR, KEY.jpg (and KEY.json where the recipe asks), for webdataset
+    OUT/shards/NAME-000000.tar.idx       little-endian uint64 offsets of the samples, and their end
     OUT/shards/NAME-000000.parquet       MANIFEST: one row per sample, in tar order
     OUT/shards.parquet                   SHARDS: one row per shard, with its SHA-256; its metadata hold CROPS
     OUT/done/PHASE/UNIT.json             a finished unit of work: its digest and the hashes of what it wrote
