@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -15,6 +15,9 @@ from typer.core import TyperCommand
 from facecorpus import plugins
 from fautrain.errors import Stopped, UserError
 from fautrain.threads import sleep_when_idle
+
+if TYPE_CHECKING:
+    from fautrain.config import RunConfig
 
 
 class _Command(TyperCommand):
@@ -49,6 +52,24 @@ checkpoints = typer.Typer(help="Look at checkpoints.", no_args_is_help=True)
 app.add_typer(checkpoints, name="checkpoint")
 
 
+Shards = Annotated[str, typer.Option("--shards", help="Shards: a folder, glob, brace range or list.")]
+Recipe = Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE, as in optim.lr=1e-4.")
+]
+
+
+def _configured(recipe: str, dataset: str | None, settings: list[str]) -> RunConfig:
+    """A recipe of pretraining, or for a benchmark one of fine-tuning, with values set."""
+    from fautrain.config import override
+    from fautrain.data.benchmark import benchmark
+    from fautrain.recipes import finetuning_recipe, pretraining_recipe
+
+    if dataset is None:
+        return override(pretraining_recipe(recipe), settings)
+    return override(finetuning_recipe(recipe, benchmark(dataset).name), settings)
+
+
 def _say_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"fautrain {importlib.metadata.version('facecorpus')}")
@@ -67,12 +88,10 @@ def _common(
 
 @app.command(cls=_Command)
 def pretrain(
-    shards: Annotated[str, typer.Option("--shards", help="Shards: a folder, glob, brace range or list.")],
+    shards: Shards,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")] = "fmae-vit-large",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE, as in optim.lr=1e-4.")
-    ] = None,
+    recipe: Recipe = "fmae-vit-large",
+    settings: Settings = None,
     resume: Annotated[
         str, typer.Option("--resume", help="auto: go on from the newest whole checkpoint; no; or its path.")
     ] = "auto",
@@ -80,14 +99,12 @@ def pretrain(
     """Pretrain a masked autoencoder. The same command goes on where a stopped run was."""
     from dataclasses import replace
 
-    from fautrain.config import override
     from fautrain.data.shards import absolute
-    from fautrain.recipes import pretraining_recipe
-    from fautrain.runs import pretraining
+    from fautrain.runs import training
 
-    config = override(pretraining_recipe(recipe), settings or [])
+    config = _configured(recipe, None, settings or [])
     config = replace(config, data=replace(config.data, shards=absolute(shards)))
-    pretraining.pretrain(config, out, resume)
+    training.pretrain(config, out, resume)
 
 
 @app.command(cls=_Command)
@@ -101,7 +118,7 @@ def finetune(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; default build/finetune/DATASET-RECIPE.")
     ] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")] = "fmae-iat",
+    recipe: Recipe = "fmae-iat",
     fold: Annotated[str, typer.Option("--fold", help="all, or numbers such as 1 or 1,3.")] = "all",
     seeds: Annotated[
         str, typer.Option("--seeds", help="One run over the folds for each, such as 0,1,2.")
@@ -113,9 +130,7 @@ def finetune(
     subset: Annotated[
         str | None, typer.Option("--subset", help="Train on every N-th frame: 10%, 0.5% or 1/7.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE, as in optim.lr=1e-4.")
-    ] = None,
+    settings: Settings = None,
     resume: Annotated[
         str, typer.Option("--resume", help="auto: go on where a stopped run was; or no.")
     ] = "auto",
@@ -218,7 +233,7 @@ def recipes(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Apply NAME=VALUE first.")] = None,
 ) -> None:
     """List the recipes; `show NAME` prints where its values come from and the resolved configuration."""
-    from fautrain.config import described, override, to_plain
+    from fautrain.config import described, to_plain
     from fautrain.recipes import FINETUNING, PRETRAINING, explanation, finetuning_recipe, pretraining_recipe
 
     if action is None:
@@ -231,19 +246,14 @@ def recipes(
         return
     if action != "show" or name is None:
         raise UserError("write 'fautrain recipes' or 'fautrain recipes show NAME'")
-    if dataset is not None:
-        from fautrain.data.benchmark import benchmark
-
-        dataset = benchmark(dataset).name
-    elif name in FINETUNING and name not in PRETRAINING:
+    if dataset is None and name in FINETUNING and name not in PRETRAINING:
         dataset = "disfa"
         typer.echo(
             "fautrain: --dataset is not given, so these are the values for disfa; "
             "other benchmarks have others: --dataset bp4d, bp4d_plus or your TOML file\n",
             err=True,
         )
-    given = pretraining_recipe(name) if dataset is None else finetuning_recipe(name, dataset)
-    config = override(given, settings or [])
+    config = _configured(name, dataset, settings or [])
     typer.echo(explanation(name, finetuning=dataset is not None) + "\n", err=True)
     for value, set_to, about in described(config):
         typer.echo(f"{value} = {set_to}\n    {about}", err=True)
@@ -252,12 +262,12 @@ def recipes(
 
 @app.command(cls=_Command)
 def bench(
-    shards: Annotated[str, typer.Option("--shards", help="Shards: a folder, glob, brace range or list.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")] = "fmae-vit-base",
+    shards: Shards,
+    recipe: Recipe = "fmae-vit-base",
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="Benchmark of the shards: measure fine-tuning on it.")
     ] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE.")] = None,
+    settings: Settings = None,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Time for each measurement.")] = 20.0,
     original: Annotated[
         bool, typer.Option("--original", help="Also measure steps as the released code makes them.")
@@ -268,16 +278,10 @@ def bench(
     from dataclasses import asdict
 
     from fautrain.bench import bench, table
-    from fautrain.config import override
-    from fautrain.data.benchmark import benchmark
-    from fautrain.recipes import finetuning_recipe, pretraining_recipe
 
-    changes = [f"data.shards={shards}", *(settings or [])]
-    if dataset is None:
-        measured = bench(override(pretraining_recipe(recipe), changes), seconds, original)
-    else:
-        config = finetuning_recipe(recipe, benchmark(dataset).name)
-        measured = bench(override(config, [f"data.dataset={dataset}", *changes]), seconds, original)
+    changes = [f"data.dataset={dataset}"] if dataset else []
+    config = _configured(recipe, dataset, [*changes, f"data.shards={shards}", *(settings or [])])
+    measured = bench(config, seconds, original)
     if to is not None:
         to.write_text(json.dumps(asdict(measured), indent=1) + "\n", "utf-8")
     typer.echo(table(measured))

@@ -16,7 +16,7 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
     [
         "fautrain.cli",
-        *(f"fautrain.runs.{name}" for name in ("finetuning", "evaluate", "probing", "pretraining")),
+        *(f"fautrain.runs.{name}" for name in ("finetuning", "evaluate", "probing", "training")),
     ]
 )
 _OUT, _ERR = ".stdout", ".stderr"

@@ -24,7 +24,7 @@ from fautrain.evaluation import prediction_files, read_fold, read_predictions, r
 from fautrain.models.reversal import strength
 from fautrain.recipes import finetuning_recipe, pretraining_recipe
 from fautrain.runs.finetuning import finetune, fold_folder
-from fautrain.runs.pretraining import pretrain
+from fautrain.runs.training import pretrain
 from fautrain.tasks.au import ActionUnitTask, open_labels
 
 __all__ = ["one_cpu"]  # a fixture, used by name

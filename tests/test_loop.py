@@ -31,7 +31,7 @@ from fautrain.errors import Stopped, UserError
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import Size
 from fautrain.runlog import read_log
-from fautrain.runs.pretraining import pretrain
+from fautrain.runs.training import pretrain
 from fautrain.runs.training import train as train_to_the_end
 from fautrain.tasks.au import ActionUnitTask, Fold
 from fautrain.tasks.mae import PretrainTask
