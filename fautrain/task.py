@@ -121,7 +121,7 @@ task = TASKS.register
 """Decorator that makes a class the task of a configuration: `@task("mae")`."""
 
 
-def reading(config: RunConfig, rank: int, world: int) -> LoaderOptions:
+def loader_options(config: RunConfig, rank: int, world: int) -> LoaderOptions:
     """What all loaders of a run have in common."""
     data = config.data
     return LoaderOptions(

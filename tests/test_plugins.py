@@ -50,7 +50,7 @@ TASK = '''
     from fautrain.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig, configuration
     from fautrain.data import make_loader
     from fautrain.recipes import recipe
-    from fautrain.task import Task, reading, task
+    from fautrain.task import Task, loader_options, task
 
     @configuration("colour")
     @dataclass(frozen=True)
@@ -72,7 +72,7 @@ TASK = '''
             return self.layer
 
         def loader(self, rank, world):
-            return make_loader(self.corpus, reading(self.config, rank, world))
+            return make_loader(self.corpus, loader_options(self.config, rank, world))
 
         def look(self, run_dir, rank, world):
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from fautrain import checkpoint
 from fautrain.checkpoint.state import read_nested, reading
 from fautrain.config import FinetuneConfig, from_plain
-from fautrain.data import Augment, LoaderOptions, LoaderState, normalise, ordered_loader
+from fautrain.data import LoaderState, normalise, ordered_loader
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
@@ -24,6 +25,7 @@ from fautrain.models.heads import ActionUnitModel
 from fautrain.runs.final import is_final, load_final
 from fautrain.runs.folder import CONFIG
 from fautrain.targets import Target
+from fautrain.task import loader_options
 from fautrain.typed import read_json
 
 STEP = "step-"
@@ -144,12 +146,7 @@ def _over(
     loader = ordered_loader(
         labels.corpus,
         labels.rows[np.sort(chosen)],
-        LoaderOptions(
-            batch_per_step=config.data.batch_per_step * 4,
-            augment=Augment(image_px=config.model.image_px),
-            workers=config.data.workers,
-            cache=config.data.cache,
-        ),
+        replace(loader_options(config, 0, 1), batch_per_step=config.data.batch_per_step * 4),
     )
     device = trained.model.cls_token.device
     found: list[NDArray[np.float32]] = []

@@ -27,8 +27,8 @@ from fautrain.models.flops import vit_training_flops
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.reversal import strength
 from fautrain.noise import uniform_noise
-from fautrain.task import Task, reading, task
-from fautrain.tasks.au_look import Predictions
+from fautrain.task import Task, loader_options, task
+from fautrain.tasks.au_look import PredictionLook
 from fautrain.tasks.mixing import (
     ERASING_DRAWS,
     MIXING_DRAWS,
@@ -140,21 +140,21 @@ class ActionUnitTask(Task):
         data = self.config.data
         px = self.config.model.image_px
         options = replace(
-            reading(self.config, rank, world),
+            loader_options(self.config, rank, world),
             accumulate=self.config.train.accumulate,
             augment=Augment("rrc-flip", px, data.rrc_scale, randaugment=data.randaugment),
             max_bad=0.0,
         )
         return make_loader(self.labels.corpus, options, self.labels.rows[self.parts.train])
 
-    def look(self, run_dir: Path, rank: int, world: int) -> Predictions:
+    def look(self, run_dir: Path, rank: int, world: int) -> PredictionLook:
         """Predictions of the frames that do not train."""
         parts, corpus = self.parts, self.labels.corpus
         rows = self.labels.rows[sorted([*parts.validation.tolist(), *parts.test.tolist()])]
         batch_per_step = max(self.config.data.batch_per_step, world) * 4
-        options = replace(reading(self.config, rank, world), batch_per_step=batch_per_step)
+        options = replace(loader_options(self.config, rank, world), batch_per_step=batch_per_step)
         loader = ordered_loader(corpus, rows, options)
-        return Predictions(loader, self.labels, parts, self.config, run_dir, drawn=is_drawn(corpus))
+        return PredictionLook(loader, self.labels, parts, self.config, run_dir, drawn=is_drawn(corpus))
 
     @property
     def network(self) -> ActionUnitModel:

@@ -15,15 +15,14 @@ from fautrain.config import FinetuneConfig
 from fautrain.data import Loader
 from fautrain.data.folds import Split
 from fautrain.data.labels import LabelledSet
-from fautrain.evaluation import TEST, VALIDATION, Header, write_predictions
-from fautrain.evaluation import Predictions as Rows
+from fautrain.evaluation import TEST, VALIDATION, Header, Predictions, write_predictions
 from fautrain.evaluation.fold import mean_scores
 from fautrain.runlog import RunLog
 from fautrain.tasks.kept import forget_weights, is_best, keep_weights
 from fautrain.trainer import Trainer, from_main
 
 
-class Predictions:
+class PredictionLook:
     """Predicts all validation and test frames after every epoch that is due."""
 
     def __init__(
@@ -107,7 +106,7 @@ class Predictions:
         keys = [labels.corpus.key(row) for row in rows.tolist()]
         write_predictions(
             self.run_dir,
-            Rows(
+            Predictions(
                 header,
                 part=np.where(held_out, VALIDATION, TEST),
                 key=np.array(keys),

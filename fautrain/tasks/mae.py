@@ -25,7 +25,7 @@ from fautrain.models.flops import mae_training_flops
 from fautrain.models.mae import MaskedAutoencoder, patchify
 from fautrain.models.picture import picture_grid
 from fautrain.noise import uniform_noise
-from fautrain.task import Task, reading, task
+from fautrain.task import Task, loader_options, task
 from fautrain.tasks.mae_look import HeldOut
 
 
@@ -50,7 +50,7 @@ class PretrainTask(Task):
         """All samples but the held-out ones."""
         data = self.config.data
         options = replace(
-            reading(self.config, rank, world),
+            loader_options(self.config, rank, world),
             accumulate=self.config.train.accumulate,
             augment=Augment(data.augment, self.config.model.image_px, data.rrc_scale),
             held_out=data.held_out,
@@ -64,7 +64,7 @@ class PretrainTask(Task):
         if not data.held_out:
             return None
         options = replace(
-            reading(self.config, rank, world),
+            loader_options(self.config, rank, world),
             held_out=data.held_out,
             max_bad=data.max_bad,
             workers=min(2, data.workers),  # they stay between evaluations
