@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from facecorpus import plugins
 from facecorpus.errors import UserError
+from fautrain.data.benchmark import benchmark
 from tests import forked
 from tests.conftest import build_arguments, run, tree
 from tests.data_shards import write_corpus
@@ -130,6 +131,101 @@ ADAPTER = '''
             base, name="bottleneck", about="For tests.", model=replace(base.model, adapter="bottleneck")
         )
 '''
+
+TARGET = '''
+    from dataclasses import dataclass
+
+    import numpy as np
+
+    from fautrain.losses import LOSSES
+    from fautrain.targets import TARGETS, UNCODED, Measure, Target, Words
+
+    @LOSSES.register("distance")
+    def distance(logits, targets):
+        """Mean distance over the coded labels."""
+        coded = targets.isfinite()
+        return (logits - targets).abs()[coded].sum() / coded.sum().clamp(min=1)
+
+    @TARGETS.register("strain")
+    @dataclass(frozen=True, kw_only=True)
+    class Strain(Target):
+        """How strongly something moves: the code itself, as a number."""
+
+        headline = Measure("MAE", percent=False, higher=False, about="the mean distance from the code")
+        measures = (Measure("correlation", percent=False, by_fold=True), Measure("near", about="within 1"))
+        loss = "distance"
+        words = Words(
+            baseline="Always the mean",
+            baseline_short="the mean",
+            baseline_phrase="saying the mean of all codes each time",
+            output="movement",
+            short="movement",
+        )
+
+        movements: tuple[str, ...]
+        keys: tuple[str, ...]
+
+        @property
+        def outputs(self):
+            return self.movements
+
+        @property
+        def labels(self):
+            return self.keys
+
+        def known(self, codes):
+            return (codes == UNCODED) | ((codes >= 0) & (codes <= 5))
+
+        def decode(self, codes):
+            return np.where(codes == UNCODED, np.nan, codes).astype(np.float32)
+
+        @staticmethod
+        def activation(logits):
+            return logits
+
+        @staticmethod
+        def check(prediction, target):
+            if (target < 0).any():
+                raise ValueError("a target is below 0")
+
+        @classmethod
+        def statistics(cls, prediction, target, group=None, groups=1):
+            coded = ~np.isnan(target)
+            sums = np.stack([coded, np.where(coded, abs(prediction - target), 0)], axis=-1)
+            found = np.zeros((groups, *sums.shape[1:]))
+            np.add.at(found, np.zeros(len(sums), int) if group is None else group, sums)
+            return found[:, None]
+
+        @staticmethod
+        def score(statistics):
+            return statistics[..., 1] / np.maximum(statistics[..., 0], 1)
+
+        @staticmethod
+        def measured(prediction, target, choice):
+            pairs = list(zip(prediction.T, target.T))
+            return {
+                "correlation": np.array([np.corrcoef(p, t)[0, 1] for p, t in pairs]),
+                "near": np.array([(abs(p - t) <= 1).mean() for p, t in pairs]),
+            }
+
+        @staticmethod
+        def baseline(target):
+            return np.broadcast_to(np.nanmean(target, axis=0), target.shape)
+
+        @staticmethod
+        def support(statistics):
+            return [f"{count:.0f} coded" for count in statistics[:, 0]]
+'''
+
+STRAIN = """
+    title = "Movements of DISFA"
+    kind = "strain"
+    source = "disfa"
+    split = "folds"
+    movements = ["brows", "lips"]
+    keys = ["AU4", "AU12"]
+    videos = ["right"]
+"""
 
 ENGINE = '''
     import pathlib
@@ -324,6 +420,58 @@ def test_an_adapter_and_its_recipe(tmp_path: Path) -> None:
     arguments = ("finetune", *data[:-1], "other", *settings, "--set", "model.adapter=x")
     wrong = forked.run(tmp_path, *arguments, "--recipe", "tiny")
     assert wrong.code == 2 and "model.adapter=x: there is no such adapter" in wrong.err
+
+
+def test_a_target_and_its_loss(tmp_path: Path) -> None:
+    """A headline measure of which less is better, and nothing to choose but the epoch: learnt by its own
+    loss, told in its own words, kept in the final model."""
+    known = benchmark("disfa")
+    write_labelled(tmp_path / "disfa", "disfa")
+    people = f"subjects = {json.dumps(known.subjects)}\nfolds = {json.dumps(known.folds)}\n"
+    (tmp_path / "strain.toml").write_text(textwrap.dedent(STRAIN) + people, "utf-8")
+    environment = plug(tmp_path, "strain", TARGET)
+
+    def fautrain(*arguments: str, code: int = 0) -> forked.Done:
+        done = forked.start(tmp_path, *arguments, environment=environment).end()
+        assert done.code == code, done.err
+        return done
+
+    settings = [word for setting in (*SMALL, "train.epochs=5") for word in ("--set", setting)]
+    data = ("--dataset", "strain.toml", "--shards", "disfa", "--recipe", "tiny", *settings)
+    told = fautrain("finetune", *data, "--fold", "1,2", "--out", "run")
+    head = "           MAE last     selected    published     the mean"
+    assert f"Movements of DISFA; MAE, folds 1, 2 of 3 only\n\n{head}\nbrows" in told.out
+    assert "test mae 0." in told.err
+
+    result = json.loads((tmp_path / "run/result.json").read_text("utf-8"))
+    first, fold = result["runs"][0], tmp_path / "run/seed-0/fold-1"
+    assert (result["kind"], result["outputs"]) == ("strain", ["brows", "lips"])
+    assert first["published"]["mean"] == min(first["curves"]["test"]) < max(first["curves"]["test"])
+    validation = first["curves"]["validation"]
+    assert first["selected"]["epoch"] == 1 + validation.index(min(validation))
+    assert result["last"]["mean"] < 0.9 * result["baseline"]["mean"]
+    low, high = result["last"]["bounds"]["mean"]
+    assert low < result["last"]["mean"] < high
+    table = (tmp_path / "run/table.md").read_text("utf-8")
+    last = [f"{value:.3f}" for value in (*result["last"]["scores"], result["last"]["mean"])]
+    assert f"| **MAE, last epoch** | folds 1, 2 of 3 only | {' | '.join(last[:2])} | **{last[2]}** |" in table
+    near = [100 * value for value in result["last"]["measures"]["near"]]
+    assert f"|  | near, in percent | {near[0]:.1f} | {near[1]:.1f} | {sum(near) / 2:.1f} |" in table
+    assert "## MAE per movement\n" in table and "## Other measures\n" in table
+    assert "| fold | seed | which epoch | epoch | mean MAE | correlation |" in table
+    assert "72 coded" in table and "threshold" not in table and "AU" not in table.replace("AUFormer", "")
+    page = (tmp_path / "run/report.html").read_text("utf-8")
+    assert "Mean MAE over epochs" in page and "threshold" not in page.replace("thresholds{", "")
+
+    card = json.loads((fold / "final/model.json").read_text("utf-8"))
+    assert (card["kind"], card["outputs"], card["threshold"]) == ("strain", ["brows", "lips"], None)
+    assert "whole final model" in fautrain("checkpoint", "verify", str(fold / "final")).out
+    before = (tmp_path / "run/result.json").read_bytes()
+    assert fautrain("evaluate", "run").out and (tmp_path / "run/result.json").read_bytes() == before
+    refused = fautrain("finetune", *data, "--out", "other", "--set", "loss.kind=distant", code=2)
+    assert "there is no loss distant; did you mean 'distance'?" in refused.err
+    without = forked.run(tmp_path, "finetune", *data, "--out", "other")
+    assert without.code == 2 and "strain.toml: there is no kind of target strain" in without.err
 
 
 def test_an_engine(tmp_path: Path, drawn: Path, corpus: Path) -> None:

@@ -114,6 +114,7 @@ def _measures(result: Result) -> Table:
     rows: list[Row] = []
     target, measure = result.target, result.target.headline
     pooled, called = len(result.folds) > 1, f"{measure.name}, pooled"
+    told = in_percent(measure, *target.measures)
     for name, summary in summaries(result):
         group: list[Row] = []
         if pooled:
@@ -123,13 +124,13 @@ def _measures(result: Result) -> Table:
             group.append(Row(("", "95 % interval", *_intervals(measure, ends)), "interval"))
         for other in target.measures if summary is not result.published else ():
             values = summary.measures[other.name]
-            group.append(Row(("", other.name, *_written(other, (*values, _mean(values))))))
+            named = f"{other.name}{'' if told else in_percent(other)}"
+            group.append(Row(("", named, *_written(other, (*values, _mean(values))))))
         rows += [Row((name, *row.cells[1:]), "ours") if row is group[0] else row for row in group]
     if pooled:
         base = _written(measure, (*result.baseline.pooled, result.baseline.pooled_mean))
         rows.append(Row((target.words.baseline, called, *base), "baseline"))
-    title = f"Other measures{in_percent(measure, *target.measures)}"
-    return Table(title, ("", "measure", *result.outputs, "mean"), tuple(rows), 2)
+    return Table(f"Other measures{told}", ("", "measure", *result.outputs, "mean"), tuple(rows), 2)
 
 
 def _folds(result: Result) -> Table:
@@ -147,7 +148,8 @@ def _folds(result: Result) -> Table:
         rows.append(Row((over, "", name, *("",) * (2 if chosen else 1), *values), "ours"))
     listed = [measure for measure in target.measures if measure.by_fold]
     names = ("epoch", chosen) if chosen else ("epoch",)
-    head = ("fold", "seed", " and ".join(names), *names, f"mean {headline.name}", *(m.name for m in listed))
+    which = " and ".join(names) if chosen else "which epoch"
+    head = ("fold", "seed", which, *names, f"mean {headline.name}", *(m.name for m in listed))
     return Table(f"Each fold{in_percent(headline, *listed)}", head, tuple(rows), 3)
 
 
