@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from facecorpus.plugins import Registry
 from fautrain.config import DataConfig, RunConfig
 from fautrain.data import Augment, Batch, Loader, LoaderOptions, open_corpus, shard_cache
-from fautrain.data.decode import affine
+from fautrain.data.decode import Normalise
 from fautrain.runlog import RunLog
 
 
@@ -49,8 +49,6 @@ class Look(Protocol):
 class Task(nn.Module, ABC):
     """Joins a model, a loss and samples. The loop calls it, wraps it (DDP, compile) and knows neither."""
 
-    scale: Tensor
-    shift: Tensor
     terms: tuple[str, ...] = ("loss",)
     """Which of the values that `forward` gives add up to the loss."""
     loaded: str | None = None
@@ -60,9 +58,7 @@ class Task(nn.Module, ABC):
         """Makes what turns uint8 pictures into the network's input, by `data.mean` and `data.std`."""
         super().__init__()
         del samples
-        # On the device from the start: made in a step, they would be copied there in each.
-        for name, values in zip(("scale", "shift"), affine(config.data.mean, config.data.std), strict=True):
-            self.register_buffer(name, values, persistent=False)
+        self.normalised = Normalise(config.data.mean, config.data.std)
 
     @classmethod
     def open(cls, config: Any, rank: int, world: int) -> Any:
@@ -100,10 +96,6 @@ class Task(nn.Module, ABC):
         are the mean. They then count by it among the parts of a step; the same names in every part."""
         del inputs
         return {}
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """uint8 images (n, 3, H, W) as float32, less the mean, over the standard deviation, contiguous."""
-        return (images.float() * self.scale - self.shift).contiguous()
 
     def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
         """Something to look at, (H, W, 3) RGB, or None where a task has nothing to show."""

@@ -17,7 +17,7 @@ from labelled_shards import CROPS, PX, files_of, one_cpu, small, write_labelled
 from safetensors.torch import load_file, save_file
 
 from fautrain import checkpoint
-from fautrain.data import Corpus, normalise
+from fautrain.data import Corpus, Normalise
 from fautrain.data.benchmark import benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
@@ -85,7 +85,7 @@ def one_by_one(trained: Trained, labels: LabelledSet, chosen: np.ndarray) -> np.
         pixels = torch.from_numpy(decoded(labels.corpus, row)).permute(2, 0, 1)[None]
         data = trained.config.data
         with torch.no_grad():
-            logits = trained.model(normalise(pixels, data.mean, data.std)).logits
+            logits = trained.model(Normalise(data.mean, data.std)(pixels)).logits
         found.append(logits.sigmoid()[0].numpy())
     return np.stack(found)
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from fautrain.config import PretrainConfig, to_plain
 from fautrain.errors import UserError
 from fautrain.files import publish
+from fautrain.grid import faces
 from fautrain.recipes import pretraining_recipe
 from fautrain.report import grids
 from fautrain.report.charts import Curve, chart, smoothed
@@ -137,12 +138,12 @@ def _pictures(run: Run) -> dict[str, Any]:
         return {"newest": None, "frames": [], "unreadable": unreadable}
     side = run.config.model.image_px
     newest, last = max(whole), whole[max(whole)]
-    found = grids.faces(last, side)
+    found = faces(last, side)
     triples = [grids.triple_uri(face) for face in found[: grids.MOST_FACES]]
     frames: list[dict[str, Any]] = []
     followed = found[: grids.STRIP_FACES]
     for step in [step for step in whole if step != newest]:
-        cut = grids.faces(whole[step], side)[: grids.STRIP_FACES]
+        cut = faces(whole[step], side)[: grids.STRIP_FACES]
         image = grids.stacked([face[2] for face in cut]) if cut else grids.data_uri(whole[step], 480)
         frames.append({"step": step, "image": image})
     omitted = len(run.grids) - len(read)

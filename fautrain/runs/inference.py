@@ -16,7 +16,7 @@ from tqdm import tqdm
 from fautrain import checkpoint
 from fautrain.checkpoint.state import read_nested, reading
 from fautrain.config import FinetuneConfig, from_plain
-from fautrain.data import LoaderState, normalise, ordered_loader
+from fautrain.data import LoaderState, Normalise, ordered_loader
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
@@ -149,11 +149,12 @@ def _over(
         replace(loader_options(config, 0, 1), batch_per_step=config.data.batch_per_step * 4),
     )
     device = trained.model.cls_token.device
+    normalised = Normalise(config.data.mean, config.data.std).to(device)
     found: list[NDArray[np.float32]] = []
     try:
         steps = tqdm(loader.epoch(LoaderState()), total=loader.steps_per_epoch, disable=None, leave=False)
         for batch in steps:
-            images = normalise(batch.images.to(device), config.data.mean, config.data.std)
+            images = normalised(batch.images.to(device))
             with torch.autocast(device.type, torch.bfloat16, enabled=trained.half):
                 found.append(apply(images).float().cpu().numpy())
     finally:

@@ -22,9 +22,10 @@ from fautrain.data import (
 from fautrain.losses.pixels import patch_mean_loss, pixel_loss
 from fautrain.models.build import build_mae
 from fautrain.models.flops import mae_training_flops
-from fautrain.models.mae import MaskedAutoencoder, patchify
+from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.picture import picture_grid
 from fautrain.noise import uniform_noise
+from fautrain.patches import patchify
 from fautrain.task import Task, loader_options, task
 from fautrain.tasks.mae_look import HeldOut
 
@@ -107,9 +108,9 @@ class PretrainTask(Task):
         images = self.normalised(images)
         data = self.config.data
         return picture_grid(
-            self.model,
             images,
             self.model(images, noise),
+            self.model.patch_px,
             norm_pix=self.config.loss.norm_pix,
             mean=data.mean,
             std=data.std,
