@@ -7,15 +7,20 @@ import json
 import os
 import sys
 from pathlib import Path
+<<<<<<< HEAD
 from typing import TYPE_CHECKING, Annotated, Any
+=======
+from typing import Annotated
+>>>>>>> 0225f9d (Answer words that belong to no option in one class for both commands)
 
 import typer
-from typer.core import TyperCommand
 
 from facecorpus import plugins
+from facecorpus.commands import Command
 from fautrain.errors import Stopped, UserError
 from fautrain.threads import sleep_when_idle
 
+<<<<<<< HEAD
 if TYPE_CHECKING:
     from fautrain.config import RunConfig
 
@@ -42,6 +47,8 @@ def _stray(words: list[str], command: str, shards: str | None) -> str:
     return f"{words[0]!r} belongs to no option; '{command} --help' lists what can be given"
 
 
+=======
+>>>>>>> 0225f9d (Answer words that belong to no option in one class for both commands)
 app = typer.Typer(
     help="Train models of facial behaviour on the shards that facecorpus builds.",
     no_args_is_help=True,
@@ -86,7 +93,7 @@ def _common(
     del debug, version  # `main` takes the first off the command line, wherever it stands
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def pretrain(
     shards: Shards,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
@@ -107,7 +114,7 @@ def pretrain(
     training.pretrain(config, out, resume)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def finetune(
     dataset: Annotated[
         str, typer.Option("--dataset", help="Benchmark: disfa, bp4d, bp4d_plus, or a TOML file of your own.")
@@ -179,7 +186,7 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     return numbers
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The --out of finetune; with --dataset the run of one fold.")],
     dataset: Annotated[
@@ -202,7 +209,7 @@ def evaluate(
         typer.echo(evaluate_across(run, dataset, shards, folder))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def probe(
     run: Annotated[Path, typer.Option("--checkpoint", help="The run of one fold, or a checkpoint of it.")],
     shards: Annotated[str, typer.Option("--shards", help="Default: those it was trained on.")] = "",
@@ -223,7 +230,7 @@ def probe(
     typer.echo(f"pictures: {folder}")
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def recipes(
     action: Annotated[str | None, typer.Argument(help="show")] = None,
     name: Annotated[str | None, typer.Argument(help="Recipe to show.")] = None,
@@ -260,7 +267,7 @@ def recipes(
     typer.echo(json.dumps(to_plain(config), indent=1))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def bench(
     shards: Shards,
     recipe: Recipe = "fmae-vit-base",
@@ -287,7 +294,7 @@ def bench(
     typer.echo(table(measured))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     to: Annotated[Path | None, typer.Option("--to", help="HTML file; default RUN/report.html.")] = None,
@@ -298,7 +305,7 @@ def report(
     typer.echo(f"report: {write_report(run, to)}")
 
 
-@checkpoints.command("verify", cls=_Command)
+@checkpoints.command("verify", cls=Command)
 def verify(
     path: Annotated[Path, typer.Argument(help="A checkpoint's directory, a run's, or a final model's.")],
 ) -> None:
@@ -309,7 +316,7 @@ def verify(
         typer.echo(line)
 
 
-@checkpoints.command("inspect", cls=_Command)
+@checkpoints.command("inspect", cls=Command)
 def inspect(path: Annotated[Path, typer.Argument(help="A checkpoint's directory.")]) -> None:
     """Show what a checkpoint holds and what it was made with."""
     from fautrain.checkpoint import inspect
