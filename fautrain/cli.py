@@ -7,11 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-<<<<<<< HEAD
-from typing import TYPE_CHECKING, Annotated, Any
-=======
-from typing import Annotated
->>>>>>> 0225f9d (Answer words that belong to no option in one class for both commands)
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,35 +16,9 @@ from facecorpus.commands import Command
 from fautrain.errors import Stopped, UserError
 from fautrain.threads import sleep_when_idle
 
-<<<<<<< HEAD
 if TYPE_CHECKING:
     from fautrain.config import RunConfig
 
-
-class _Command(TyperCommand):
-    """A command that answers words without an option better than "unexpected extra argument"."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer brings a click of its own, or not
-        ctx.allow_extra_args = True
-        super().parse_args(ctx, args)
-        if ctx.args and not ctx.resilient_parsing:
-            raise UserError(_stray(ctx.args, ctx.command_path, ctx.params.get("shards")))
-        return ctx.args
-
-
-def _stray(words: list[str], command: str, shards: str | None) -> str:
-    """What to say of words that belong to no option."""
-    first = Path(shards or "")
-    if first.suffix and (first.parent, first.suffix) == (Path(words[0]).parent, Path(words[0]).suffix):
-        return (
-            f"--shards takes one word, and the shell has made {len(words) + 1} of its pattern: put it in "
-            f"quotes, as in --shards '{first.parent / f'*{first.suffix}'}'"
-        )
-    return f"{words[0]!r} belongs to no option; '{command} --help' lists what can be given"
-
-
-=======
->>>>>>> 0225f9d (Answer words that belong to no option in one class for both commands)
 app = typer.Typer(
     help="Train models of facial behaviour on the shards that facecorpus builds.",
     no_args_is_help=True,
