@@ -24,6 +24,7 @@ from PIL import Image
 from facecorpus import ledger
 from facecorpus.errors import UserError
 from facecorpus.ledger import TERMINAL, SourceLedger
+from facecorpus.pages import visible
 from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory, verify
 from facecorpus.phases.corpus import Corpus
@@ -35,7 +36,7 @@ from facecorpus.report.counts import total
 from facecorpus.report.drawing import crop_corners, data_uri
 from facecorpus.report.funnel import KEPT, OTHER, funnel
 from facecorpus.report.measures import Measure, measure
-from facecorpus.report.page import short, visible
+from facecorpus.report.page import short
 from facecorpus.report.survey import Group, Row, Survey, survey
 from facecorpus.report.tiles import THUMB_PX
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 from markupsafe import Markup
 
+from facecorpus.pages import page_template
 from fautrain.charts import Bar, Curve, bars, plot, round_values
 from fautrain.evaluation import words
 from fautrain.evaluation.fold import FoldResult
@@ -54,29 +53,25 @@ def render(result: Result, benchmark: Benchmark) -> str:
     """The page's text."""
     first, *others = tables(result, benchmark)
     target = result.target
-    return (
-        _environment(target.headline)
-        .get_template("page.html.j2")
-        .render(
-            result=result,
-            measure=target.headline,
-            terms=target.words,
-            at=_at(target),
-            title=words.title(result, benchmark),
-            over=coverage(result),
-            warning=words.warning(result, benchmark),
-            lead=words.lead(result),
-            seeds=words.seeds(result),
-            comparison=words.comparison(result, benchmark),
-            explained=words.rows(result),
-            main=first,
-            others=others,
-            bars=_bar_chart(result, benchmark),
-            reference=REFERENCE if reference(result, benchmark, REFERENCE) else "",
-            panels=_panels(result),
-            epochs=any(len(run.curves.epochs) > 1 for run in result.runs),
-            validated=any(run.validation_subjects for run in result.runs),
-        )
+    return page_template("fautrain.evaluation", score=target.headline.written).render(
+        result=result,
+        measure=target.headline,
+        terms=target.words,
+        at=_at(target),
+        title=words.title(result, benchmark),
+        over=coverage(result),
+        warning=words.warning(result, benchmark),
+        lead=words.lead(result),
+        seeds=words.seeds(result),
+        comparison=words.comparison(result, benchmark),
+        explained=words.rows(result),
+        main=first,
+        others=others,
+        bars=_bar_chart(result, benchmark),
+        reference=REFERENCE if reference(result, benchmark, REFERENCE) else "",
+        panels=_panels(result),
+        epochs=any(len(run.curves.epochs) > 1 for run in result.runs),
+        validated=any(run.validation_subjects for run in result.runs),
     )
 
 
@@ -195,19 +190,3 @@ def _epoch_ticks(epochs: Sequence[int]) -> list[tuple[float, str]]:
     """About five whole epochs."""
     step = max(1, math.ceil((epochs[-1] - epochs[0]) / 5))
     return [(float(epoch), str(epoch)) for epoch in range(epochs[0], epochs[-1] + 1, step)]
-
-
-def _environment(measure: Measure) -> jinja2.Environment:
-    def load(name: str) -> str:
-        return importlib.resources.files("fautrain.evaluation").joinpath(name).read_text("utf-8")
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(load),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["score"] = measure.written
-    environment.filters["count"] = lambda value: f"{value:,}"
-    return environment
