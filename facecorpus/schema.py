@@ -1,5 +1,4 @@
-"""The disk contract: what a built corpus looks like to whoever reads it. `fautrain` imports nothing else from
-here.
+"""The disk contract: what a built corpus looks like to whoever reads it.
 
     OUT/corpus.json                      recipe, sources, detector, versions
     OUT/inventory/SOURCE.parquet         INVENTORY: every input exactly once
@@ -112,8 +111,7 @@ SELECTION = pa.schema(
 )
 """`unit` and `row` say where the record's SCORES row is; `shard` where its sample is (null unless kept)."""
 MANIFEST = pa.schema([("key", pa.string()), *_FOUND, ("face_index", pa.int16()), *_MEASURED, *_PLACED])
-"""`sample_offset`: first tar header of the sample; `jpg_offset`, `jpg_bytes`: the JPEG itself, for
-picking."""
+"""`sample_offset`: first tar header of the sample; `jpg_offset`, `jpg_bytes`: the JPEG itself."""
 SHARDS = pa.schema(
     [
         ("shard", pa.string()),

@@ -3,8 +3,10 @@ end through the commands."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import textwrap
 from collections import Counter
 from pathlib import Path
@@ -487,6 +489,23 @@ def test_an_engine(tmp_path: Path, drawn: Path, corpus: Path) -> None:
     unknown = run("score", str(out), "--engine", "locl", check=False)
     assert unknown.returncode == 2
     assert "--engine locl: there is no such engine; did you mean 'local'?" in unknown.stderr
+
+
+def test_the_list_of_what_a_new_x_touches() -> None:
+    """Everything that is registered lies in the folder that CONTRIBUTING names, and its toy is shown here."""
+    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\w+) \| `([\w/]+)/`.*\| `([\w.]+)\.([A-Z]+)` \| `(\w+)` \|$", text, re.MULTILINE)
+    assert [row[0] for row in rows] == [
+        *("source", "filter", "detector", "engine"),
+        *("target", "loss", "task", "recipe", "adapter"),
+    ]
+    for _, folder, module, name, shown in rows:
+        assert callable(globals()[shown])
+        registry = getattr(importlib.import_module(module), name)
+        for registered in registry:
+            thing = registry.get(registered)
+            module_of = getattr(thing, "func", thing).__module__
+            assert module_of.startswith(folder.replace("/", "."))
 
 
 def test_a_registry() -> None:
