@@ -13,11 +13,10 @@ from facecorpus.phases.corpus import CONFIG, Corpus
 from facecorpus.reasons import REASONS
 from facecorpus.report import counts, gallery
 from facecorpus.report.alarms import alarms
-from facecorpus.report.charts import histogram
+from facecorpus.report.charts import histogram, measure
 from facecorpus.report.funnel import funnel
+from facecorpus.report.gallery import template_points
 from facecorpus.report.labels import labels_of
-from facecorpus.report.meanface import template_points
-from facecorpus.report.measures import measure
 from facecorpus.report.sampled import Originals
 from facecorpus.report.survey import Survey, survey
 
