@@ -228,7 +228,9 @@ def _check_placement(corpus: Corpus, mark: Mark, selection: pa.Table, scored: pa
     shard = [number for number, rows, _ in mark["summary"]["placed"] for _ in range(rows)]
     if shard != [numbers[row] for row in order] or numbers != wanted.tolist():
         yield f"{select.PLACEMENT}: a sample is not in the shard that its hash belongs to"
-    if not np.array_equal(_digests(placed, _SAMPLE), _digests(described.take(pa.array(order)), _SAMPLE)):
+    if not np.array_equal(
+        _digests(placed, _SAMPLE), _digests(described.take(pa.array(order, pa.int64())), _SAMPLE)
+    ):
         yield f"{select.PLACEMENT}: a sample is not described as it was scored"
 
 
