@@ -68,7 +68,7 @@ class Task(nn.Module, ABC):
             UserError: they are unusable.
         """
         data: DataConfig = config.data
-        return open_corpus(data.shards, shard_cache(data.cache), True, rank, world)
+        return open_corpus(data.shards, shard_cache(data.cache), rank, world)
 
     @abstractmethod
     def loader(self, rank: int, world: int) -> Loader:

@@ -159,7 +159,7 @@ def test_the_held_out_loss_is_a_mean_over_samples(shards: Path, tmp_path: Path) 
         from fautrain.data import Augment, LoaderOptions, held_out_loader
 
         options = LoaderOptions(held_out=0.2, batch_per_step=size, augment=Augment(image_px=32))
-        loader = held_out_loader(str(shards), options)
+        loader = held_out_loader(open_corpus(str(shards), shard_cache()), options)
 
         class Log:
             def write(self, step: int, epoch: float, values: dict[str, float], kind: str) -> None:

@@ -81,7 +81,7 @@ def open_labels(
             f"build/recordings' and 'facecorpus build --sources {bench.source} --root build/recordings "
             f"--out {shards}'"
         )
-    corpus = open_corpus(shards, shard_cache(config.data.cache), True, rank, world)
+    corpus = open_corpus(shards, shard_cache(config.data.cache), rank, world)
     return read_labels(corpus, bench, outputs or config.data.outputs)
 
 
