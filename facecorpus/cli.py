@@ -88,12 +88,12 @@ def _prepare(
     device: str,
     rebuild: bool,
 ) -> Corpus:
-    from facecorpus import pipeline, recipes
+    from facecorpus import pipeline, recipes, typed
     from facecorpus.phases import corpus as corpora
 
     opened = [] if sources is None else pipeline.open_sources(sources, root)
     name = pipeline.choose_recipe(recipe, opened)
-    chosen = recipes.override(recipes.recipe(name), settings or [])
+    chosen = typed.override(recipes.recipe(name), settings or [])
     if sources is None:
         opened = pipeline.found_sources(chosen, root)
     corpus = pipeline.prepare(chosen, opened, root, out, weights=weights, device=device)
@@ -274,7 +274,8 @@ def sources(name: Annotated[str | None, typer.Argument(help="Show one data set i
 @app.command(cls=Command)
 def recipes(name: Annotated[str | None, typer.Argument(help="Show one recipe's values.")] = None) -> None:
     """List the corpus recipes, or show one."""
-    from facecorpus.recipes import RECIPES, recipe, to_plain
+    from facecorpus.recipes import RECIPES, recipe
+    from facecorpus.typed import to_plain
 
     if name is not None:
         typer.echo(json.dumps(to_plain(recipe(name)), indent=1))

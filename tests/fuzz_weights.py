@@ -20,7 +20,7 @@ from fautrain.config import override, to_plain
 from fautrain.data.benchmark import benchmark
 from fautrain.errors import UserError
 from fautrain.evaluation import Header, Predictions, read_fold, read_predictions, write_predictions
-from fautrain.files import sha256
+from fautrain.files import read_json, sha256
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
 from fautrain.models.weights import read_weights
@@ -30,7 +30,6 @@ from fautrain.runlog import Line, read_log
 from fautrain.runlog.lines import cut_log, line_to_text
 from fautrain.runs.final import Choice, write_final
 from fautrain.runs.inference import load_trained
-from fautrain.typed import read_json
 
 torch.set_num_threads(1)
 

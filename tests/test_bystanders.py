@@ -14,7 +14,7 @@ import pytest
 from bystanders import assert_there, put
 from conftest import SOURCES, build_arguments, command, run, tree
 
-from facecorpus import pipeline, recipes, storage, units
+from facecorpus import pipeline, recipes, storage, typed, units
 from facecorpus.errors import UserError
 from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory
@@ -42,7 +42,7 @@ BYSTANDERS = (
 
 
 def opened(drawn: Path, out: Path, *settings: str, sources: str = SOURCES) -> Corpus:
-    chosen = recipes.override(
+    chosen = typed.override(
         recipes.recipe("sample"), ["inputs_per_unit=12", "samples_per_shard=10", *settings]
     )
     opened = pipeline.open_sources(sources, str(drawn))

@@ -342,7 +342,7 @@ def test_a_filter(tmp_path: Path) -> None:
     assert "limits.max_yaw is 91.0; give a number from 0 to 90" in build("bad", "limits.max_yaw=91")
     assert "did you mean 'limits.max_yaw'?" in build("bad", "limits.max_yew=9")
     without = run("stats", str(tmp_path / "on"), check=False).stderr
-    assert "corpus.json: recipe value limits.max_yaw is unknown" in without
+    assert "corpus.json: limits.max_yaw is no value of the configuration" in without
 
 
 def test_a_detector(tmp_path: Path) -> None:

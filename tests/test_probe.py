@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binom
 
-from fautrain import typed
+from facecorpus import typed
 from fautrain.errors import UserError
 from fautrain.probe import (
     F1_BP4D_PLUS,

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facecorpus.typed import build
 from fautrain.evaluation import FoldResult, evaluate_fold
 from fautrain.probe import (
     PROBE_BP4D,
@@ -30,7 +31,6 @@ from fautrain.probe import (
     draw_f1_curves,
     draw_probe_curves,
 )
-from fautrain.typed import build
 
 FOLD = 1
 CE = "ce"

@@ -94,6 +94,7 @@ def rejects(
             declare(name, State.REJECTED, step or _STEP_OF[stage], about, remedy)
         for limit in limits:
             LIMITS.register(limit.name)(limit)
+            Limits.__annotations__[limit.name] = limit.hint
         FILTERS.register(name)(Filter(REASONS.get(name), stage, order, limits, rule))
         return rule
 

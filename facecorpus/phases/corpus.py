@@ -12,9 +12,10 @@ from typing import Any
 from facecorpus import schema, storage, units
 from facecorpus.errors import UserError
 from facecorpus.faces.weights import LIGHTEST
-from facecorpus.recipes import CorpusRecipe, from_plain, to_plain
+from facecorpus.recipes import CorpusRecipe
 from facecorpus.sources.base import Source, make_source
 from facecorpus.sources.facts import facts
+from facecorpus.typed import build, to_plain
 
 CONFIG = "corpus.json"
 INDEXES = "inventory/index"
@@ -140,7 +141,7 @@ def load(out: str) -> Corpus:
         )
     try:
         sources = tuple(SourceSpec(**source) for source in config["sources"])
-        recipe = from_plain(config["recipe"])
+        recipe = build(CorpusRecipe, config["recipe"])
         return Corpus(out, recipe, sources, config["detector"], config["detector_build"])
     except UserError as error:  # a value of which another version, or a plug-in, may know
         raise UserError(f"{url}: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from facecorpus import recipes, storage
+from facecorpus import recipes, storage, typed
 from facecorpus.errors import UserError
 from facecorpus.pages import page_template
 from facecorpus.phases import materialise, verify
@@ -134,9 +134,9 @@ def _matrix(found: Survey) -> dict[str, Any]:
 
 def _recipe_values(corpus: Corpus) -> Sequence[tuple[str, Any, Any, bool]]:
     """(name, value, value of the recipe as named, whether they differ), nested names joined by dots."""
-    now = _flat(recipes.to_plain(corpus.recipe))
+    now = _flat(typed.to_plain(corpus.recipe))
     try:
-        named = _flat(recipes.to_plain(recipes.recipe(corpus.recipe.name)))
+        named = _flat(typed.to_plain(recipes.recipe(corpus.recipe.name)))
     except UserError:
         named = now
     hidden = ("name", "about", "sources")

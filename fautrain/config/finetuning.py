@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from facecorpus.typed import Check, Checked
 from fautrain.config.parts import (
     AreaRange,
     DataConfig,
@@ -18,7 +19,6 @@ from fautrain.config.parts import (
     SizeName,
     configuration,
 )
-from fautrain.typed import Check, Checked
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from facecorpus import manifests
-from fautrain import typed
+from facecorpus import manifests, typed
 from fautrain.errors import UserError
 from fautrain.targets import TARGETS, Target
 
@@ -115,7 +114,7 @@ def _once(field: str, items: Iterable[Any]) -> None:
 
 
 def from_plain(data: Mapping[str, Any]) -> Benchmark:
-    """The benchmark of a file's keys, or of what `fautrain.typed.to_plain` made of one.
+    """The benchmark of a file's keys, or of what `facecorpus.typed.to_plain` made of one.
 
     Raises:
         UserError: a key is unknown, missing or wrong; the message names it.

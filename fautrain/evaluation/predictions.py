@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from facecorpus.typed import build, to_plain
 from fautrain.errors import UserError
 from fautrain.files import publish
 from fautrain.targets import TARGETS
-from fautrain.typed import build, to_plain
 
 FOLDER = "predictions"
 VALIDATION, TEST = "validation", "test"

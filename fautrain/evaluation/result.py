@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus.typed import build, to_plain
 from fautrain import metrics
 from fautrain.errors import UserError
 from fautrain.evaluation.fold import Column, FoldResult, known
 from fautrain.files import publish
 from fautrain.targets import TARGETS, Target
 from fautrain.targets.base import Statistics
-from fautrain.typed import build, to_plain
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]

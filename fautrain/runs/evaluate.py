@@ -14,11 +14,11 @@ from fautrain.data.provenance import is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import TEST, Header, Predictions, evaluate_fold, write_predictions
 from fautrain.evaluation.predictions import forget_predictions
+from fautrain.files import read_json
 from fautrain.runs.finetuning import refuse_other_tables, write_tables
 from fautrain.runs.folder import CONFIG
 from fautrain.runs.inference import checkpoints, load_trained, predictions
 from fautrain.tasks.au import open_labels
-from fautrain.typed import read_json
 
 
 def evaluate(out: Path) -> str:

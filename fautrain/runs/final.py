@@ -15,18 +15,18 @@ from typing import Any, Final, NamedTuple
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from facecorpus.typed import build, to_plain
 from fautrain.checkpoint.disk import explained, write_tensors
 from fautrain.checkpoint.environment import versions
 from fautrain.config import FinetuneConfig
 from fautrain.data.benchmark import Benchmark, from_plain
 from fautrain.errors import UserError
 from fautrain.evaluation.result import FoldResult
-from fautrain.files import json_bytes, publish, sha256
+from fautrain.files import json_bytes, publish, read_json, sha256
 from fautrain.models.build import load
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
 from fautrain.models.weights import CARD, MODEL_FILE
-from fautrain.typed import build, read_json, to_plain
 
 FORMAT: Final = 2
 """Version of `Card`."""

@@ -20,13 +20,13 @@ from fautrain.data import LoaderState, Normalise, ordered_loader
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
+from fautrain.files import read_json
 from fautrain.models.build import load
 from fautrain.models.heads import ActionUnitModel
 from fautrain.runs.final import is_final, load_final
 from fautrain.runs.folder import CONFIG
 from fautrain.targets import Target
 from fautrain.task import loader_options
-from fautrain.typed import read_json
 
 STEP = "step-"
 

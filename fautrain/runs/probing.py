@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus.typed import to_plain
 from fautrain.config import FinetuneConfig
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
@@ -30,7 +31,6 @@ from fautrain.probe import (
 )
 from fautrain.runs.inference import Trained, checkpoints, features, load_trained
 from fautrain.tasks.au import open_labels
-from fautrain.typed import to_plain
 
 FRAMES_PER_SUBJECT = 200
 """Frames of a subject, drawn at random, of which features are computed: twice what the probe takes, so that
