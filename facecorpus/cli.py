@@ -6,15 +6,13 @@ import importlib.metadata
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facecorpus import plugins
-from facecorpus.commands import Command
-from facecorpus.errors import Stopped, UserError
+from facecorpus.commands import Command, run
+from facecorpus.errors import Stopped
 
 if TYPE_CHECKING:
     from facecorpus.phases.corpus import Corpus
@@ -361,30 +359,8 @@ def _stop(number: int, frame: object) -> None:
 
 
 def main() -> None:
-    """Entry point: errors meant for the user are one sentence and exit code 2; Ctrl-C exits with 130, SIGTERM
-    with 143."""
+    """Entry point: see `commands.run`."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported; see engines/local.py
-    debug = "--debug" in sys.argv
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    try:
-        plugins.load()
-        app([argument for argument in sys.argv[1:] if argument != "--debug"])
-    except UserError as error:
-        if debug:
-            raise
-        print(f"facecorpus: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except Stopped as stopped:
-        how = "Ctrl-C" if stopped.exit_code == 130 else "SIGTERM"
-        print(f"facecorpus: stopped by {how}; the same command goes on where it was", file=sys.stderr)
-        sys.exit(stopped.exit_code)
-    except OSError as error:
-        if debug:
-            raise
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(
-            f"facecorpus: {where}{error.strerror or error}; mend that and run the same command again",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+    run("facecorpus", app)

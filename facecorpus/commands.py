@@ -1,14 +1,18 @@
-"""What a command says of words that belong to none of its options; for both packages."""
+"""How a command ends, and what it says of words that belong to none of its options; for both packages."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
-from facecorpus.errors import UserError
+from facecorpus import plugins
+from facecorpus.errors import Stopped, UserError
 
 
 class Command(TyperCommand):
@@ -38,3 +42,35 @@ def _stray(words: Sequence[str], command: str, given: Mapping[str, Any]) -> str:
             f"photos=folder:{first} --out OUT', and put patterns with * or {{}} in quotes"
         )
     return f"{first!r} belongs to no option; {remedy}"
+
+
+def run(name: str, app: typer.Typer) -> None:
+    """Run the command line and exit: errors meant for the user are one sentence and exit code 2, a signal's
+    end is that of `Stopped`. `--debug`, wherever it stands, shows the traceback of an error."""
+    debug = "--debug" in sys.argv
+    try:
+        plugins.load()
+        app([argument for argument in sys.argv[1:] if argument != "--debug"])
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{name}: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except (UserError, OSError, ModuleNotFoundError) as error:
+        missing = getattr(error, "name", None) or ""
+        if debug or missing.partition(".")[0] in ("facecorpus", "fautrain"):
+            raise
+        print(f"{name}: {_sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _sentence(error: Exception) -> str:
+    """What to say of an error: which it is and what mends it."""
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"{error.name} is not installed: this needs more than the core; in a clone run 'make setup', "
+            "else pip install 'facecorpus[train]'"
+        )
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror or error}; mend that and run the same command again"
+    return str(error)

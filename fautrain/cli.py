@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facecorpus import plugins
-from facecorpus.commands import Command
-from fautrain.errors import Stopped, UserError
+from facecorpus.commands import Command, run
+from fautrain.errors import UserError
 from fautrain.threads import sleep_when_idle
 
 if TYPE_CHECKING:
@@ -295,31 +292,6 @@ def inspect(path: Annotated[Path, typer.Argument(help="A checkpoint's directory.
 
 
 def main() -> None:
-    """Entry point: errors meant for the user are one sentence and exit code 2; SIGTERM exits with 143, Ctrl-C
-    with 130."""
+    """Entry point: see `commands.run`."""
     sleep_when_idle()
-    debug = "--debug" in sys.argv
-    try:
-        plugins.load()
-        app([argument for argument in sys.argv[1:] if argument != "--debug"])
-    except UserError as error:
-        if debug:
-            raise
-        print(f"fautrain: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:
-        if debug or (error.name or "").partition(".")[0] in ("facecorpus", "fautrain"):
-            raise
-        print(
-            f"fautrain: {error.name} is not installed: training needs more than the core; in a clone run "
-            "'make setup', else pip install 'facecorpus[train]'",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except Stopped as stopped:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"fautrain: {stopped}", file=sys.stderr)
-        sys.exit(stopped.exit_code)
-    except KeyboardInterrupt:
-        print("fautrain: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+    run("fautrain", app)
