@@ -6,13 +6,12 @@ import importlib.metadata
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facecorpus import plugins
+from facecorpus.commands import Command, run
 from facecorpus.errors import Stopped, UserError
 
 if TYPE_CHECKING:
@@ -55,8 +54,6 @@ Rebuild = Annotated[
     bool, typer.Option("--rebuild", help="Allow a changed recipe, detector, version or fewer sources.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Stray = Annotated[list[str] | None, typer.Argument(hidden=True)]
-"""Words without an option, for which there is a better answer than "unexpected extra argument"."""
 
 
 def _say_version(wanted: bool) -> None:
@@ -75,15 +72,6 @@ def _common(debug: Debug = False, version: Version = False) -> None:
     del debug, version  # `main` takes the first off the command line, wherever it stands
 
 
-def _refuse(stray: list[str] | None, command: str) -> None:
-    if stray:
-        raise UserError(
-            f"{stray[0]!r} belongs to no option; say what to read with --sources and where with --root, as "
-            f"in 'facecorpus {command} --root . --sources photos=folder:{stray[0]} --out OUT', and put "
-            "patterns with * or {} in quotes"
-        )
-
-
 def _cores(workers: int | None) -> int:
     return workers or len(os.sched_getaffinity(0))
 
@@ -98,12 +86,12 @@ def _prepare(
     device: str,
     rebuild: bool,
 ) -> Corpus:
-    from facecorpus import pipeline, recipes
+    from facecorpus import pipeline, recipes, typed
     from facecorpus.phases import corpus as corpora
 
     opened = [] if sources is None else pipeline.open_sources(sources, root)
     name = pipeline.choose_recipe(recipe, opened)
-    chosen = recipes.override(recipes.recipe(name), settings or [])
+    chosen = typed.override(recipes.recipe(name), settings or [])
     if sources is None:
         opened = pipeline.found_sources(chosen, root)
     corpus = pipeline.prepare(chosen, opened, root, out, weights=weights, device=device)
@@ -111,10 +99,9 @@ def _prepare(
     return corpus
 
 
-@app.command()
+@app.command(cls=Command)
 def build(
     out: Out,
-    stray: Stray = None,
     root: Root = ".",
     sources: Sources = None,
     recipe: RecipeName = None,
@@ -131,7 +118,6 @@ def build(
     from facecorpus import pipeline, progress
     from facecorpus.report import alarms, ledger_text
 
-    _refuse(stray, "build")
     corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
     built = pipeline.build(corpus, engine=engine, workers=_cores(workers))
     typer.echo(ledger_text(built.ledgers))
@@ -144,10 +130,9 @@ def build(
         progress.say(f"alarm: {alarm.text}")
 
 
-@app.command()
+@app.command(cls=Command)
 def inventory(
     out: Out,
-    stray: Stray = None,
     root: Root = ".",
     sources: Sources = None,
     recipe: RecipeName = None,
@@ -162,7 +147,6 @@ def inventory(
     from facecorpus import pipeline
     from facecorpus.phases import inventory as phase
 
-    _refuse(stray, "inventory")
     corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
     pipeline.run(corpus, phase.PHASE, engine=engine, workers=_cores(workers))
     for name, count in phase.counts(corpus).items():
@@ -177,7 +161,7 @@ def _opened(out: str, weights: str | None = None, device: str = "auto") -> Corpu
     return dataclasses.replace(corpora.load(out), weights=weights, device=device)
 
 
-@app.command()
+@app.command(cls=Command)
 def score(
     corpus: At,
     workers: Workers = None,
@@ -194,7 +178,7 @@ def score(
     pipeline.run(opened, phase.PHASE, engine=engine, workers=_cores(workers))
 
 
-@app.command()
+@app.command(cls=Command)
 def select(corpus: At, engine: EngineName = "local") -> None:
     """Phase 3: find duplicates and give every row its one terminal state."""
     from facecorpus import pipeline
@@ -203,7 +187,7 @@ def select(corpus: At, engine: EngineName = "local") -> None:
     pipeline.run(_opened(corpus), phase.PHASE, engine=engine)
 
 
-@app.command()
+@app.command(cls=Command)
 def materialise(corpus: At, workers: Workers = None, engine: EngineName = "local") -> None:
     """Phase 4: write the shards."""
     from facecorpus import pipeline
@@ -214,7 +198,7 @@ def materialise(corpus: At, workers: Workers = None, engine: EngineName = "local
     typer.echo(f"{sum(shard['samples'] for shard in shards):,} samples in {len(shards)} shards")
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(
     corpus: At,
     workers: Workers = None,
@@ -231,7 +215,7 @@ def verify(
     typer.echo(f"verified: {kept:,} samples; all {inputs:,} inputs accounted for")
 
 
-@app.command()
+@app.command(cls=Command)
 def stats(corpus: At, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show the ledger: what became of every source's inputs, by reason; and how kept frames are labelled."""
     from facecorpus.ledger import close
@@ -248,7 +232,7 @@ def stats(corpus: At, as_json: Annotated[bool, typer.Option("--json", help="As J
         typer.echo(ledger_text(ledgers) + labels_text(labels))
 
 
-@app.command()
+@app.command(cls=Command)
 def report(
     corpus: At,
     to: Annotated[str | None, typer.Option("--to", help="HTML file; default CORPUS/report.html.")] = None,
@@ -263,7 +247,7 @@ def _report(corpus: Corpus, to: str | None = None) -> None:
     typer.echo(f"report: {write_report(corpus, to)}")
 
 
-@app.command()
+@app.command(cls=Command)
 def inspect(
     corpus: At,
     what: Annotated[str, typer.Argument(help="Id of an input (SOURCE/MEMBER) or a sample key.")],
@@ -277,7 +261,7 @@ def inspect(
     typer.echo(inspect_record(_opened(corpus), what, save))
 
 
-@app.command()
+@app.command(cls=Command)
 def sources(
     name: Annotated[str | None, typer.Argument(help="Show one data set in full.")] = None,
     root: Annotated[
@@ -293,19 +277,20 @@ def sources(
     typer.echo(describe(name) if root is None else survey(root))
 
 
-@app.command()
+@app.command(cls=Command)
 def recipes(name: Annotated[str | None, typer.Argument(help="Show one recipe's values.")] = None) -> None:
     """List the corpus recipes, or show one."""
-    from facecorpus.recipes import RECIPES, recipe, to_plain
+    from facecorpus.recipes import RECIPES, recipe
+    from facecorpus.typed import to_plain
 
     if name is not None:
         typer.echo(json.dumps(to_plain(recipe(name)), indent=1))
         return
-    for known, make in RECIPES.items():
-        typer.echo(f"{known:15s} {make().about}")
+    for known in RECIPES:
+        typer.echo(f"{known:15s} {recipe(known).about}")
 
 
-@app.command()
+@app.command(cls=Command)
 def weights(
     name: Annotated[
         str | None, typer.Argument(help="Detector whose weights to obtain; none: list them.")
@@ -325,7 +310,7 @@ def weights(
         typer.echo(f"    {entry.origin}")
 
 
-@app.command()
+@app.command(cls=Command)
 def synth(
     out: Annotated[Path, typer.Option("--out", help="Folder of the drawn data sets.")],
     sources: Annotated[
@@ -383,30 +368,8 @@ def _stop(number: int, frame: object) -> None:
 
 
 def main() -> None:
-    """Entry point: errors meant for the user are one sentence and exit code 2; Ctrl-C exits with 130, SIGTERM
-    with 143."""
+    """Entry point: see `commands.run`."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported; see engines/local.py
-    debug = "--debug" in sys.argv
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    try:
-        plugins.load()
-        app([argument for argument in sys.argv[1:] if argument != "--debug"])
-    except UserError as error:
-        if debug:
-            raise
-        print(f"facecorpus: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except Stopped as stopped:
-        how = "Ctrl-C" if stopped.exit_code == 130 else "SIGTERM"
-        print(f"facecorpus: stopped by {how}; the same command goes on where it was", file=sys.stderr)
-        sys.exit(stopped.exit_code)
-    except OSError as error:
-        if debug:
-            raise
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(
-            f"facecorpus: {where}{error.strerror or error}; mend that and run the same command again",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+    run("facecorpus", app)

@@ -200,16 +200,13 @@ def _run_phase(corpus: Corpus, phase: Phase, done: Done, engine: Callable[..., A
         unit for unit in plan if afresh or not done.holds(unit) or marks[unit.name]["summary"].get(AGAIN)
     ]
     if phase.paths is not None:
-        paths = {unit.name: phase.paths(unit) for unit in plan}
         stale = sum(unit.name in marks for unit in missing)
-        kept = {path for each in paths.values() for path in each}
-        dropped = units.discard(done, phase.name, paths.keys(), kept)
+        dropped = units.claim(done, phase.name, {unit.name: phase.paths(unit) for unit in plan})
         if stale or dropped:
             say(
                 f"{phase.name}: {stale} parts are out of date and done again, "
                 f"{len(dropped)} are no longer needed and removed"
             )
-        units.claim(done, phase.name, paths)
     if missing:
         total, left = (sum(unit.size for unit in each) for each in (plan, missing))
         with Progress(phase.name, total, phase.counted, total - left) as progress:
@@ -217,7 +214,8 @@ def _run_phase(corpus: Corpus, phase: Phase, done: Done, engine: Callable[..., A
             for unit, mark in engine(function, corpus, missing, revive=phase.revive):
                 marks[unit.name] = mark
                 progress.update(unit.size)
-    phase.finish(corpus, plan, done)
+    if phase.finish is not None:
+        phase.finish(corpus, plan, done)
 
 
 _FIXED = frozenset({CONFIG, materialise.SHARDS, verify.VERIFIED, "report.html"})

@@ -1,17 +1,17 @@
-"""The disk contract: what a built corpus looks like to whoever reads it. `fautrain` imports nothing else from
-here.
+"""The disk contract: what a built corpus looks like to whoever reads it.
 
     OUT/corpus.json                      recipe, sources, detector, versions
     OUT/inventory/SOURCE.parquet         INVENTORY: every input exactly once
     OUT/scores/SOURCE/part-HASH.parquet  SCORES: one row per input (or per face), kept or not, with the reason
     OUT/staged/SOURCE/part-HASH.crops    the encoded crops of that part, end to end
     OUT/selection.parquet                SELECTION: exactly one terminal state per row
-    OUT/shards/NAME-000000.tar           USTAR, KEY.jpg (and KEY.json where the recipe asks), readable by
-    webdataset OUT/shards/NAME-000000.tar.idx       little-endian uint64 byte offsets of the samples, and of
-    the end of the last OUT/shards/NAME-000000.parquet       MANIFEST: one row per sample, in tar order
+    OUT/shards/NAME-000000.tar           USTAR, KEY.jpg (and KEY.json where the recipe asks), for webdataset
+    OUT/shards/NAME-000000.tar.idx       little-endian uint64 offsets of the samples, and their end
+    OUT/shards/NAME-000000.parquet       MANIFEST: one row per sample, in tar order
     OUT/shards.parquet                   SHARDS: one row per shard, with its SHA-256; its metadata hold CROPS
     OUT/done/PHASE/UNIT.json             a finished unit of work: its digest and the hashes of what it wrote
 
+The shards of a corpus that has changed may have gaps in their numbers: go by `shards.parquet`.
 The fields are described in `record.py`; a field has the same name and type in every table that holds it.
 """
 
@@ -113,8 +113,7 @@ SELECTION = pa.schema(
 )
 """`unit` and `row` say where the record's SCORES row is; `shard` where its sample is (null unless kept)."""
 MANIFEST = pa.schema([("key", pa.string()), *_FOUND, ("face_index", pa.int16()), *_MEASURED, *_PLACED])
-"""`sample_offset`: first tar header of the sample; `jpg_offset`, `jpg_bytes`: the JPEG itself, for
-picking."""
+"""`sample_offset`: first tar header of the sample; `jpg_offset`, `jpg_bytes`: the JPEG itself."""
 SHARDS = pa.schema(
     [
         ("shard", pa.string()),

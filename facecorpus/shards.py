@@ -27,10 +27,11 @@ def sample_key(record_id: str) -> str:
     return hashlib.blake2b(record_id.encode(), digest_size=schema.KEY_DIGITS // 2).hexdigest()
 
 
-def shuffle_order(key: str, seed: int) -> bytes:
-    """Sort key that shuffles samples across sources: BLAKE2b of the sample key, keyed with the recipe's
-    seed."""
-    return hashlib.blake2b(key.encode(), digest_size=8, key=seed.to_bytes(8, "big")).digest()
+def shuffle_rank(key: str, seed: int) -> int:
+    """Where a sample stands in the shuffle across sources: 64 bits of BLAKE2b of its key, keyed with the
+    recipe's seed."""
+    code = hashlib.blake2b(key.encode(), digest_size=8, key=seed.to_bytes(8, "big"))
+    return int.from_bytes(code.digest(), "big")
 
 
 def sha256(data: bytes) -> str:

@@ -7,14 +7,14 @@ recipe, a changed input, a deleted file) is run again from the start. Coordinati
 store.
 
 What a phase writes is on record before it is written (`claim`), so that a file of somebody else's is neither
-overwritten nor removed: `discard` removes what is on record and nothing else.
+overwritten nor removed: only what is on record ever is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -205,54 +205,41 @@ def claimed(out: str, phase: str) -> set[str]:
     return set(paths)
 
 
-def claim(done: Done, phase: str, wanted: Mapping[str, Iterable[str]]) -> None:
-    """Put on record that units of `phase` are about to write files: their paths by the unit's name.
-
-    Raises:
-        UserError: at one of them lies a file that is not on record.
-    """
-    known = claimed(done.out, phase)
-    fresh: set[str] = set()
-    for name, paths in wanted.items():
-        if new := set(paths) - known:
-            mark = done.marks(phase).get(name, {"outputs": []})
-            fresh |= new
-            for path in sorted(new - {output["path"] for output in mark["outputs"]}):
-                if storage.exists(storage.join(done.out, path)):
-                    raise UserError(
-                        f"{storage.join(done.out, path)} is in the way, and facecorpus did not write it; "
-                        "move it elsewhere and run the same command again"
-                    )
-    if fresh:
-        storage.publish_json(_record(done.out, phase), sealed({"paths": sorted(known | fresh)}))
-
-
-def discard(done: Done, phase: str, keep: Set[str], paths: Set[str]) -> list[str]:
-    """Remove the marks and the files on record of units of `phase` that the plan no longer holds.
+def claim(done: Done, phase: str, wanted: Mapping[str, Iterable[str]]) -> list[str]:
+    """Put on record what the units of a phase write, and remove the marks and files of all other units.
 
     Args:
         done: the marks of the corpus.
         phase: name of the phase.
-        keep: names of the plan's units.
-        paths: what these write.
+        wanted: the paths that each unit of the plan writes, by its name.
 
     Returns:
         The names of the units whose marks were removed. A file that is not, or no longer, what the records
         say is left alone.
+
+    Raises:
+        UserError: where a unit would write lies a file that is not on record.
     """
-    out, marks = done.out, done.marks(phase)
-    gone = {name: marks.pop(name) for name in sorted(marks.keys() - keep)}
-    outputs = {output["path"]: output for mark in gone.values() for output in mark["outputs"]}
-    known = claimed(out, phase)
+    out, marks, known = done.out, done.marks(phase), claimed(done.out, phase)
+    gone = {name: marks[name] for name in sorted(marks.keys() - wanted.keys())}
+    outputs = {output["path"]: output for mark in marks.values() for output in mark["outputs"]}
+    paths = {path for each in wanted.values() for path in each}
+    for path in sorted(paths - known - outputs.keys()):
+        if storage.exists(url := storage.join(out, path)):
+            raise UserError(
+                f"{url} is in the way, and facecorpus did not write it; move it elsewhere and run the same "
+                "command again"
+            )
     for name in gone:  # the marks first: without them the outputs count for nothing
         storage.remove(_mark(out, phase, name))
+        del marks[name]
     for path in sorted((known | outputs.keys()) - paths):
         url = storage.join(out, path)
         if storage.exists(url) and (path not in outputs or _holds(url, outputs[path])):
             storage.remove(url)
-    if known - paths:
-        storage.publish_json(_record(out, phase), sealed({"paths": sorted(known & paths)}))
-    return sorted(gone)
+    if known != paths:
+        storage.publish_json(_record(out, phase), sealed({"paths": sorted(paths)}))
+    return list(gone)
 
 
 def _holds(url: str, output: Mapping[str, Any]) -> bool:

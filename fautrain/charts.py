@@ -38,9 +38,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a bar chart; fractions."""
+    """One bar of a bar chart; values as fractions of the axis."""
 
     label: str
+    told: str
+    """What it says to who points at it."""
     value: float
     interval: Ends | None
     """Whiskers."""
@@ -108,13 +110,13 @@ def _path(curve: Curve, x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
     return line
 
 
-def bars(title: str, groups: Sequence[Bar]) -> Markup:
-    """A bar per group over 0 to 100 %."""
+def bars(title: str, groups: Sequence[Bar], ticks: Sequence[tuple[float, str]]) -> Markup:
+    """A bar per group over ticks: (fraction of the axis, text)."""
     width = 100 / max(len(groups), 1)
-    parts = [_stroke("rule", (0, 100), (tick / 100, tick / 100)) for tick in range(0, 101, 20)]
+    parts = [_stroke("rule", (0, 100), (tick, tick)) for tick, _ in ticks]
     for place, bar in enumerate(groups):
         parts += _bar(bar, place * width, width)
-    beside = [(1 - tick / 100, f"{tick}") for tick in range(0, 101, 20)]
+    beside = [(1 - tick, text) for tick, text in ticks]
     below = [((place + 0.5) * width / 100, bar.label) for place, bar in enumerate(groups)]
     return _framed(title, "<svg", parts, beside, below)
 
@@ -125,7 +127,7 @@ def _bar(bar: Bar, start: float, width: float) -> list[str]:
     height = f"{100 * bar.value:.2f}%"
     place = f'x="{left:.2f}%" y="{_down(bar.value)}" width="{0.6 * width:.2f}%" height="{height}"'
     parts = [
-        f'<rect class="bar" {place}><title>{escape(_told(bar))}</title></rect>',
+        f'<rect class="bar" {place}><title>{escape(bar.told)}</title></rect>',
         _stroke("base", (left - 0.08 * width, left + 0.68 * width), (bar.baseline, bar.baseline)),
     ]
     if bar.interval:
@@ -176,9 +178,3 @@ def _stroke(style: str, across: Ends, up: Ends) -> str:
 def _down(value: float) -> str:
     """A fraction's distance from the top."""
     return f"{100 * (1 - value):.2f}%"
-
-
-def _told(bar: Bar) -> str:
-    ends = f" ({100 * bar.interval[0]:.1f} to {100 * bar.interval[1]:.1f})" if bar.interval else ""
-    name = f"AU{bar.label}" if bar.label.isdigit() else bar.label
-    return f"{name}: {100 * bar.value:.1f} %{ends}"

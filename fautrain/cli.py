@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from facecorpus import plugins
-from fautrain.errors import Stopped, UserError
+from facecorpus.commands import Command, run
+from fautrain.errors import UserError
 from fautrain.threads import sleep_when_idle
 
-
-class _Command(TyperCommand):
-    """A command that answers words without an option better than "unexpected extra argument"."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer brings a click of its own, or not
-        ctx.allow_extra_args = True
-        super().parse_args(ctx, args)
-        if ctx.args and not ctx.resilient_parsing:
-            raise UserError(_stray(ctx.args, ctx.command_path, ctx.params.get("shards")))
-        return ctx.args
-
-
-def _stray(words: list[str], command: str, shards: str | None) -> str:
-    """What to say of words that belong to no option."""
-    first = Path(shards or "")
-    if first.suffix and (first.parent, first.suffix) == (Path(words[0]).parent, Path(words[0]).suffix):
-        return (
-            f"--shards takes one word, and the shell has made {len(words) + 1} of its pattern: put it in "
-            f"quotes, as in --shards '{first.parent / f'*{first.suffix}'}'"
-        )
-    return f"{words[0]!r} belongs to no option; '{command} --help' lists what can be given"
-
+if TYPE_CHECKING:
+    from fautrain.config import RunConfig
 
 app = typer.Typer(
     help="Train models of facial behaviour on the shards that facecorpus builds.",
@@ -47,6 +24,24 @@ app = typer.Typer(
 )
 checkpoints = typer.Typer(help="Look at checkpoints.", no_args_is_help=True)
 app.add_typer(checkpoints, name="checkpoint")
+
+
+Shards = Annotated[str, typer.Option("--shards", help="Shards: a folder, glob, brace range or list.")]
+Recipe = Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE, as in optim.lr=1e-4.")
+]
+
+
+def _configured(recipe: str, dataset: str | None, settings: list[str]) -> RunConfig:
+    """A recipe of pretraining, or for a benchmark one of fine-tuning, with values set."""
+    from fautrain.config import override
+    from fautrain.data.benchmark import benchmark
+    from fautrain.recipes import finetuning_recipe, pretraining_recipe
+
+    if dataset is None:
+        return override(pretraining_recipe(recipe), settings)
+    return override(finetuning_recipe(recipe, benchmark(dataset).name), settings)
 
 
 def _say_version(wanted: bool) -> None:
@@ -65,14 +60,12 @@ def _common(
     del debug, version  # `main` takes the first off the command line, wherever it stands
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def pretrain(
-    shards: Annotated[str, typer.Option("--shards", help="Shards: a folder, glob, brace range or list.")],
+    shards: Shards,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")] = "fmae-vit-large",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE, as in optim.lr=1e-4.")
-    ] = None,
+    recipe: Recipe = "fmae-vit-large",
+    settings: Settings = None,
     resume: Annotated[
         str, typer.Option("--resume", help="auto: go on from the newest whole checkpoint; no; or its path.")
     ] = "auto",
@@ -80,17 +73,15 @@ def pretrain(
     """Pretrain a masked autoencoder. The same command goes on where a stopped run was."""
     from dataclasses import replace
 
-    from fautrain.config import override
     from fautrain.data.shards import absolute
-    from fautrain.recipes import pretraining_recipe
-    from fautrain.runs import pretraining
+    from fautrain.runs import training
 
-    config = override(pretraining_recipe(recipe), settings or [])
+    config = _configured(recipe, None, settings or [])
     config = replace(config, data=replace(config.data, shards=absolute(shards)))
-    pretraining.pretrain(config, out, resume)
+    training.pretrain(config, out, resume)
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def finetune(
     dataset: Annotated[
         str, typer.Option("--dataset", help="Benchmark: disfa, bp4d, bp4d_plus, or a TOML file of your own.")
@@ -101,7 +92,7 @@ def finetune(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; default build/finetune/DATASET-RECIPE.")
     ] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")] = "fmae-iat",
+    recipe: Recipe = "fmae-iat",
     fold: Annotated[str, typer.Option("--fold", help="all, or numbers such as 1 or 1,3.")] = "all",
     seeds: Annotated[
         str, typer.Option("--seeds", help="One run over the folds for each, such as 0,1,2.")
@@ -113,9 +104,7 @@ def finetune(
     subset: Annotated[
         str | None, typer.Option("--subset", help="Train on every N-th frame: 10%, 0.5% or 1/7.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE, as in optim.lr=1e-4.")
-    ] = None,
+    settings: Settings = None,
     resume: Annotated[
         str, typer.Option("--resume", help="auto: go on where a stopped run was; or no.")
     ] = "auto",
@@ -164,7 +153,7 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     return numbers
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The --out of finetune; with --dataset the run of one fold.")],
     dataset: Annotated[
@@ -187,7 +176,7 @@ def evaluate(
         typer.echo(evaluate_across(run, dataset, shards, folder))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def probe(
     run: Annotated[Path, typer.Option("--checkpoint", help="The run of one fold, or a checkpoint of it.")],
     shards: Annotated[str, typer.Option("--shards", help="Default: those it was trained on.")] = "",
@@ -208,7 +197,7 @@ def probe(
     typer.echo(f"pictures: {folder}")
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def recipes(
     action: Annotated[str | None, typer.Argument(help="show")] = None,
     name: Annotated[str | None, typer.Argument(help="Recipe to show.")] = None,
@@ -218,7 +207,7 @@ def recipes(
     settings: Annotated[list[str] | None, typer.Option("--set", help="Apply NAME=VALUE first.")] = None,
 ) -> None:
     """List the recipes; `show NAME` prints where its values come from and the resolved configuration."""
-    from fautrain.config import described, override, to_plain
+    from fautrain.config import described, to_plain
     from fautrain.recipes import FINETUNING, PRETRAINING, explanation, finetuning_recipe, pretraining_recipe
 
     if action is None:
@@ -231,33 +220,28 @@ def recipes(
         return
     if action != "show" or name is None:
         raise UserError("write 'fautrain recipes' or 'fautrain recipes show NAME'")
-    if dataset is not None:
-        from fautrain.data.benchmark import benchmark
-
-        dataset = benchmark(dataset).name
-    elif name in FINETUNING and name not in PRETRAINING:
+    if dataset is None and name in FINETUNING and name not in PRETRAINING:
         dataset = "disfa"
         typer.echo(
             "fautrain: --dataset is not given, so these are the values for disfa; "
             "other benchmarks have others: --dataset bp4d, bp4d_plus or your TOML file\n",
             err=True,
         )
-    given = pretraining_recipe(name) if dataset is None else finetuning_recipe(name, dataset)
-    config = override(given, settings or [])
+    config = _configured(name, dataset, settings or [])
     typer.echo(explanation(name, finetuning=dataset is not None) + "\n", err=True)
     for value, set_to, about in described(config):
         typer.echo(f"{value} = {set_to}\n    {about}", err=True)
     typer.echo(json.dumps(to_plain(config), indent=1))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def bench(
-    shards: Annotated[str, typer.Option("--shards", help="Shards: a folder, glob, brace range or list.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="See 'fautrain recipes'.")] = "fmae-vit-base",
+    shards: Shards,
+    recipe: Recipe = "fmae-vit-base",
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="Benchmark of the shards: measure fine-tuning on it.")
     ] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Change one value: NAME=VALUE.")] = None,
+    settings: Settings = None,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="Time for each measurement.")] = 20.0,
     original: Annotated[
         bool, typer.Option("--original", help="Also measure steps as the released code makes them.")
@@ -268,22 +252,16 @@ def bench(
     from dataclasses import asdict
 
     from fautrain.bench import bench, table
-    from fautrain.config import override
-    from fautrain.data.benchmark import benchmark
-    from fautrain.recipes import finetuning_recipe, pretraining_recipe
 
-    changes = [f"data.shards={shards}", *(settings or [])]
-    if dataset is None:
-        measured = bench(override(pretraining_recipe(recipe), changes), seconds, original)
-    else:
-        config = finetuning_recipe(recipe, benchmark(dataset).name)
-        measured = bench(override(config, [f"data.dataset={dataset}", *changes]), seconds, original)
+    changes = [f"data.dataset={dataset}"] if dataset else []
+    config = _configured(recipe, dataset, [*changes, f"data.shards={shards}", *(settings or [])])
+    measured = bench(config, seconds, original)
     if to is not None:
         to.write_text(json.dumps(asdict(measured), indent=1) + "\n", "utf-8")
     typer.echo(table(measured))
 
 
-@app.command(cls=_Command)
+@app.command(cls=Command)
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     to: Annotated[Path | None, typer.Option("--to", help="HTML file; default RUN/report.html.")] = None,
@@ -294,7 +272,7 @@ def report(
     typer.echo(f"report: {write_report(run, to)}")
 
 
-@checkpoints.command("verify", cls=_Command)
+@checkpoints.command("verify", cls=Command)
 def verify(
     path: Annotated[Path, typer.Argument(help="A checkpoint's directory, a run's, or a final model's.")],
 ) -> None:
@@ -305,7 +283,7 @@ def verify(
         typer.echo(line)
 
 
-@checkpoints.command("inspect", cls=_Command)
+@checkpoints.command("inspect", cls=Command)
 def inspect(path: Annotated[Path, typer.Argument(help="A checkpoint's directory.")]) -> None:
     """Show what a checkpoint holds and what it was made with."""
     from fautrain.checkpoint import inspect
@@ -314,31 +292,6 @@ def inspect(path: Annotated[Path, typer.Argument(help="A checkpoint's directory.
 
 
 def main() -> None:
-    """Entry point: errors meant for the user are one sentence and exit code 2; SIGTERM exits with 143, Ctrl-C
-    with 130."""
+    """Entry point: see `commands.run`."""
     sleep_when_idle()
-    debug = "--debug" in sys.argv
-    try:
-        plugins.load()
-        app([argument for argument in sys.argv[1:] if argument != "--debug"])
-    except UserError as error:
-        if debug:
-            raise
-        print(f"fautrain: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:
-        if debug or (error.name or "").partition(".")[0] in ("facecorpus", "fautrain"):
-            raise
-        print(
-            f"fautrain: {error.name} is not installed: training needs more than the core; in a clone run "
-            "'make setup', else pip install 'facecorpus[train]'",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except Stopped as stopped:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"fautrain: {stopped}", file=sys.stderr)
-        sys.exit(stopped.exit_code)
-    except KeyboardInterrupt:
-        print("fautrain: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+    run("fautrain", app)

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fautrain.errors import UserError
 
@@ -40,6 +40,27 @@ def sha256(path: Path) -> str:
 def json_bytes(data: Any) -> bytes:
     """`data` as JSON for people and programs; the same data give the same bytes."""
     return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object in a file of ours.
+
+    Args:
+        remedy: what to do where there is none, as the end of the sentence.
+
+    Raises:
+        UserError: the file cannot be read, or holds no JSON object.
+    """
+    try:
+        found: Any = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if isinstance(error, ValueError) else "it is nested without end"
+        raise UserError(f"{path} is damaged ({reason}); {remedy}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged (it is no JSON object); {remedy}")
+    return cast(dict[str, Any], found)
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -1,14 +1,13 @@
-"""Metrics of action-unit detection on arrays, without torch.
+"""Metrics on arrays, without torch: of detection, and how to choose by any and resample it.
 
-Throughout: `probability` is float (n, A) in [0, 1], `target` float (n, A) with 1 (present), 0 (absent) or NaN
-(not coded: left out). A probability at or above the threshold is a detection; thresholds are compared in the
-probabilities' own dtype, so that a float32 0.3 reaches the threshold 0.3. Counts are int64 (..., A, 4) in the
-order true positives, false positives, false negatives, true negatives. All values are fractions, not percent.
+Of detection: `probability` is float (n, A) in [0, 1], `target` float (n, A) with 1 (present), 0 (absent) or
+NaN (not coded: left out). A probability at or above the threshold is a detection; thresholds are compared in
+the probabilities' own dtype, so that a float32 0.3 reaches the threshold 0.3. Counts are int64 (..., A, 4) in
+the order true positives, false positives, false negatives, true negatives. All values are fractions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,28 +20,6 @@ THRESHOLDS: Floats = np.arange(1, 100) / 100
 """The 99 thresholds 0.01, 0.02, ..., 0.99 that the released FMAE code tries."""
 HALF = 49
 """Index of 0.5 in `THRESHOLDS`."""
-
-
-@dataclass(frozen=True)
-class Support:
-    """How many frames of each AU there are: int64 (A,) each."""
-
-    positives: Counts
-    coded: Counts
-
-
-def support(target: NDArray[Any]) -> Support:
-    """Frames with the AU present, and frames coded for it."""
-    return Support((target == 1).sum(axis=0), (~np.isnan(target)).sum(axis=0))
-
-
-def all_positive_f1(found: Support) -> Floats:
-    """F1 of calling every AU present on every frame, (A,): 2p / (1 + p) with p the share of positives.
-
-    >>> all_positive_f1(Support(np.array([25, 0]), np.array([100, 100]))).tolist()
-    [0.4, 0.0]
-    """
-    return _ratio(2 * found.positives, found.coded + found.positives)
 
 
 def confusion(probability: NDArray[Any], target: NDArray[Any], threshold: float = 0.5) -> Counts:
@@ -124,24 +101,25 @@ def _roc_auc(probability: NDArray[Any], target: NDArray[Any]) -> float:
     return float((positives * (2 * below + negatives)).sum() / (2 * pairs))
 
 
-def best(scores: Floats) -> tuple[int, int]:
-    """Row and column of the highest of `scores` (epochs, 99).
+def best(gains: Floats, default: int) -> tuple[int, int]:
+    """Row and column of the highest of `gains` (epochs, choices).
 
-    Of equal ones the earliest epoch, then the threshold nearest to 0.5, then the lower threshold.
+    Of equal ones the earliest epoch, then the choice nearest to number `default`, then the lower.
 
-    >>> scores = np.zeros((2, 99))
-    >>> scores[1, [10, 40, 58]] = 0.7
-    >>> best(scores)
+    >>> gains = np.zeros((2, 99))
+    >>> gains[1, [10, 40, 58]] = 0.7
+    >>> best(gains, HALF)
     (1, 40)
     """
-    epochs, thresholds = np.nonzero(scores == scores.max())
-    distance = np.abs(thresholds - HALF)
-    first = np.lexsort((thresholds, distance, epochs))[0]
-    return int(epochs[first]), int(thresholds[first])
+    epochs, choices = np.nonzero(gains == gains.max())
+    first = np.lexsort((choices, np.abs(choices - default), epochs))[0]
+    return int(epochs[first]), int(choices[first])
 
 
-def resample_f1(counts: Counts, resamples: int = 2000, seed: int | tuple[int, ...] = 0) -> Floats:
-    """F1 (resamples, ..., A) on subjects drawn anew with replacement, of counts (subjects, ..., A, 4).
+def resample(
+    statistics: NDArray[Any], resamples: int = 2000, seed: int | tuple[int, ...] = 0
+) -> NDArray[np.float64]:
+    """Sums (resamples, ...) over subjects drawn anew with replacement, of statistics (subjects, ...).
 
     Frames of one subject are far from independent, so whole subjects are drawn. Further axes (several runs on
     the same subjects) share the draws. Folds are resampled one by one and then averaged, which keeps the
@@ -150,11 +128,11 @@ def resample_f1(counts: Counts, resamples: int = 2000, seed: int | tuple[int, ..
     Args:
         seed: equal seeds give equal draws.
     """
-    subjects = len(counts)
+    subjects = len(statistics)
     drawn = np.random.default_rng(seed).multinomial(subjects, np.full(subjects, 1 / subjects), resamples)
-    # In float64 the whole numbers stay exact, and the product is BLAS's.
-    total = drawn.astype(np.float64) @ counts.reshape(subjects, -1).astype(np.float64)
-    return f1(total.reshape(resamples, *counts.shape[1:]))
+    # In float64 whole numbers stay exact, and the product is BLAS's.
+    total = drawn.astype(np.float64) @ statistics.reshape(subjects, -1).astype(np.float64)
+    return total.reshape(resamples, *statistics.shape[1:])
 
 
 def interval(values: Floats, level: float = 0.95) -> Floats:

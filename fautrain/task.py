@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facecorpus.plugins import Registry
-from fautrain.config import RunConfig
-from fautrain.data import Augment, Batch, Loader, LoaderOptions
-from fautrain.data.decode import affine
+from fautrain.config import DataConfig, RunConfig
+from fautrain.data import Augment, Batch, Loader, LoaderOptions, open_corpus, shard_cache
+from fautrain.data.decode import Normalise
 from fautrain.runlog import RunLog
 
 
@@ -49,8 +49,6 @@ class Look(Protocol):
 class Task(nn.Module, ABC):
     """Joins a model, a loss and samples. The loop calls it, wraps it (DDP, compile) and knows neither."""
 
-    scale: Tensor
-    shift: Tensor
     terms: tuple[str, ...] = ("loss",)
     """Which of the values that `forward` gives add up to the loss."""
     loaded: str | None = None
@@ -60,18 +58,17 @@ class Task(nn.Module, ABC):
         """Makes what turns uint8 pictures into the network's input, by `data.mean` and `data.std`."""
         super().__init__()
         del samples
-        # On the device from the start: made in a step, they would be copied there in each.
-        for name, values in zip(("scale", "shift"), affine(config.data.mean, config.data.std), strict=True):
-            self.register_buffer(name, values, persistent=False)
+        self.normalised = Normalise(config.data.mean, config.data.std)
 
     @classmethod
-    @abstractmethod
-    def open(cls, config: Any, rank: int, world: int) -> Samples:
-        """What `config.data` names, for `__init__`.
+    def open(cls, config: Any, rank: int, world: int) -> Any:
+        """The `Samples` that `config.data` names, for `__init__`: those of the shards, as a `Corpus`.
 
         Raises:
-            UserError: it is unusable.
+            UserError: they are unusable.
         """
+        data: DataConfig = config.data
+        return open_corpus(data.shards, shard_cache(data.cache), rank, world)
 
     @abstractmethod
     def loader(self, rank: int, world: int) -> Loader:
@@ -100,10 +97,6 @@ class Task(nn.Module, ABC):
         del inputs
         return {}
 
-    def normalised(self, images: Tensor) -> Tensor:
-        """uint8 images (n, 3, H, W) as float32, less the mean, over the standard deviation, contiguous."""
-        return (images.float() * self.scale - self.shift).contiguous()
-
     def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
         """Something to look at, (H, W, 3) RGB, or None where a task has nothing to show."""
         del batch
@@ -120,7 +113,7 @@ task = TASKS.register
 """Decorator that makes a class the task of a configuration: `@task("mae")`."""
 
 
-def reading(config: RunConfig, rank: int, world: int) -> LoaderOptions:
+def loader_options(config: RunConfig, rank: int, world: int) -> LoaderOptions:
     """What all loaders of a run have in common."""
     data = config.data
     return LoaderOptions(

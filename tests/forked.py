@@ -14,7 +14,10 @@ from typing import NamedTuple, NoReturn
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["fautrain.cli", *(f"fautrain.runs.{name}" for name in ("finetune", "evaluate", "probing", "pretrain"))]
+    [
+        "fautrain.cli",
+        *(f"fautrain.runs.{name}" for name in ("finetuning", "evaluate", "probing", "training")),
+    ]
 )
 _OUT, _ERR = ".stdout", ".stderr"
 

@@ -97,13 +97,12 @@ def _read_corpus(path: Path) -> None:
     root = path.parent.parent if path.parent.name == "shards" else path.parent
     try:
         loader = make_loader(
-            str(root),
+            open_corpus(str(root), shard_cache(root.parent / "cache")),
             LoaderOptions(
                 batch_per_step=2,
                 augment=Augment(image_px=PX),
                 max_bad=1.0,
                 cache=str(root.parent / "cache"),
-                pin=False,
             ),
         )
         for _ in loader.epoch():

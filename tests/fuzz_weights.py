@@ -20,7 +20,7 @@ from fautrain.config import override, to_plain
 from fautrain.data.benchmark import benchmark
 from fautrain.errors import UserError
 from fautrain.evaluation import Header, Predictions, read_fold, read_predictions, write_predictions
-from fautrain.files import sha256
+from fautrain.files import read_json, sha256
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
 from fautrain.models.weights import read_weights
@@ -30,7 +30,6 @@ from fautrain.runlog import Line, read_log
 from fautrain.runlog.lines import cut_log, line_to_text
 from fautrain.runs.final import Choice, write_final
 from fautrain.runs.inference import load_trained
-from fautrain.typed import read_json
 
 torch.set_num_threads(1)
 
@@ -64,13 +63,13 @@ def _predictions(folder: Path) -> Path:
     return write_predictions(
         folder,
         Predictions(
-            Header(dataset="made", aus=(1, 12), epoch=1),
+            Header(dataset="made", kind="occurrence", outputs=("AU1", "AU12"), epoch=1),
             part=np.array(["test", "test"]),
             key=names,
             subject=names,
             video=names,
             frame=np.array([1, 2], np.int32),
-            probability=np.full((2, 2), 0.5, np.float32),
+            prediction=np.full((2, 2), 0.5, np.float32),
             target=np.ones((2, 2), np.float32),
         ),
     )
@@ -128,16 +127,17 @@ def _read_log(path: Path) -> None:
 def _final(name: str, folder: Path) -> Path:
     bench = benchmark("disfa")
     config = override(finetuning_recipe("tiny", "disfa"), ["model.image_px=32", "data.shards=none"])
-    outputs = tuple(f"AU{au}" for au in bench.aus)
+    outputs = bench.outputs
     model = ActionUnitModel(size_of("tiny"), len(outputs), image_px=32, patch_px=16, drop_path=0.0)
     save_file(model.state_dict(), folder / "trained.safetensors")
-    choice = Choice(epoch=1, threshold=0.5, mean_f1=0.5)
+    choice = Choice(epoch=1, threshold=0.5, mean=0.5)
     where = folder / "final"
     where.mkdir()
     write_final(
         where,
         folder / "trained.safetensors",
         {
+            "kind": bench.kind,
             "outputs": outputs,
             "image_px": 32,
             "mean": config.data.mean,

@@ -20,6 +20,7 @@ from facecorpus.shards import ShardWriter, sample_key
 from fautrain.config import FinetuneConfig, override
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.recipes import finetuning_recipe
+from fautrain.targets.occurrence import Occurrence
 
 PX = 32
 BANDS = 4
@@ -77,15 +78,17 @@ def picture(present: Iterable[bool], subject: int) -> bytes:
 def rows_of(bench: Benchmark, subject: str, frames: int) -> list[Row]:
     """Manifest rows of one subject: its frames dealt to its videos, each AU present or not by lot."""
     number = bench.subjects.index(subject)
-    lots = np.random.default_rng([7, number]).random((frames, len(bench.aus)))
+    lots = np.random.default_rng([7, number]).random((frames, len(bench.outputs)))
     videos = VIDEOS[bench.source]
-    present, absent = (int(bench.positive.split()[1]), 0)
+    target = bench.target
+    assert isinstance(target, Occurrence)
+    present, absent = (int(target.positive.split()[1]), 0)
     rows: list[Row] = []
     for place, lot in enumerate(lots):
         video, frame = videos[place % len(videos)], place // len(videos) + 1
         labels = [
-            (bench.label.replace("{au}", str(au)), present if draw < PRESENT else absent)
-            for au, draw in zip(bench.aus, lot, strict=True)
+            (label, present if draw < PRESENT else absent)
+            for label, draw in zip(target.labels, lot, strict=True)
         ]
         rows.append(
             {
@@ -126,7 +129,7 @@ def write_labelled(
             writer = ShardWriter(file)
             for row in rows:
                 codes = np.array([code for _, code in row["labels"]])
-                shown = (bench.targets(codes) == 1) & (subject not in redrawn)
+                shown = (bench.target.decode(codes) == 1) & (subject not in redrawn)
                 data, row["key"] = picture(shown, bench.subjects.index(subject)), sample_key(row["id"])
                 placed = writer.add(row["key"], {"jpg": data})
                 row |= {"sample_offset": placed.sample_offset, "jpg_bytes": len(data)}

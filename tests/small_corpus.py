@@ -11,9 +11,10 @@ from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory
 from facecorpus.phases.corpus import Corpus
 from facecorpus.phases.scored import part_name
-from facecorpus.recipes import override, recipe
+from facecorpus.recipes import recipe
 from facecorpus.synth.face import draw_face
 from facecorpus.synth.identity import Identity
+from facecorpus.typed import override
 from facecorpus.units import Done
 
 SETTINGS = ("inputs_per_unit=3", "samples_per_shard=3")

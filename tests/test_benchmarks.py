@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fautrain.data.benchmark import Benchmark, benchmark, benchmark_names
+from facecorpus.typed import to_plain
+from fautrain.data.benchmark import benchmark, benchmark_names, from_plain
 from fautrain.errors import UserError
 
 TWELVE = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
@@ -30,6 +33,7 @@ MEANS_PRINTED_WRONG = {("disfa", "GPT-4V"), ("bp4d_plus", "ViT"), ("bp4d_plus", 
 
 TOML = """
 title = "A toy"
+kind = "occurrence"
 source = "toy"
 aus = [1, 12]
 label = "AU{au}"
@@ -43,7 +47,7 @@ folds = [["A"], ["B", "C"]]
 [[published]]
 system = "Someone"
 where = "a paper, Table 1"
-f1 = [50.0, nan]
+scores = [50.0, nan]
 mean = 50.0
 """
 
@@ -73,7 +77,7 @@ def test_folds_are_disjoint_and_complete(name: str) -> None:
 @pytest.mark.parametrize("name", AUS)
 def test_folds_and_orders_are_the_published_ones(name: str) -> None:
     known = benchmark(name)
-    assert known.aus == AUS[name]
+    assert known.outputs == tuple(f"AU{au}" for au in AUS[name])
     assert [len(fold) for fold in known.folds] == FOLD_SIZES[name]
     assert sha256(" / ".join(" ".join(fold) for fold in known.folds)) == FOLDS_SHA256[name]
     assert sha256(" ".join(known.subjects)) == SUBJECTS_SHA256[name]
@@ -97,8 +101,8 @@ def test_published_rows_are_whole(name: str) -> None:
     assert len(means) == len(known.published) == {"disfa": 13, "bp4d": 13, "bp4d_plus": 10}[name]
     wrong = set()
     for row in known.published:
-        figures = [f1 for f1 in row.f1 if f1 is not None]
-        assert len(row.f1) == len(known.aus) and len(figures) in (0, len(known.aus))
+        figures = [f1 for f1 in row.scores if f1 is not None]
+        assert len(row.scores) == len(known.outputs) and len(figures) in (0, len(known.outputs))
         # Figures and mean are each rounded by up to 0.05.
         if figures and abs(sum(figures) / len(figures) - row.mean) > 0.1 + 1e-9:
             wrong.add((name, row.system))
@@ -106,21 +110,21 @@ def test_published_rows_are_whole(name: str) -> None:
 
 
 def test_intensity_two_is_present_in_disfa() -> None:
-    assert benchmark("disfa").targets(np.arange(6)).tolist() == [0, 0, 1, 1, 1, 1]
+    assert benchmark("disfa").target.decode(np.arange(6)).tolist() == [0, 0, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["bp4d", "bp4d_plus"])
 def test_nine_is_not_coded_in_bp4d(name: str) -> None:
-    found = benchmark(name).targets(np.array([[0, 1], [9, 0]], np.int16))
+    found = benchmark(name).target.decode(np.array([[0, 1], [9, 0]], np.int16))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, [[0, 1], [np.nan, 0]])
 
 
 def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
     known = benchmark(written(tmp_path, TOML))
-    assert (known.name, known.aus, known.folds) == ("toy", (1, 12), (("A",), ("B", "C")))
-    assert known.published[0].f1 == (50.0, None)
-    assert known.targets(np.array([0, 1, 9])).tolist()[:2] == [0, 1]
+    assert (known.name, known.outputs, known.folds) == ("toy", ("AU1", "AU12"), (("A",), ("B", "C")))
+    assert known.published[0].scores == (50.0, None)
+    assert known.target.decode(np.array([0, 1, 9])).tolist()[:2] == [0, 1]
     assert known == benchmark(tmp_path / "toy.toml")
 
 
@@ -129,11 +133,14 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
     [
         ("positive =", "postive =", "postive is no value.*did you mean 'positive'"),
         ("aus = [1, 12]\n", "", "aus is missing"),
+        ('kind = "occurrence"\n', "", "kind is missing; say what is predicted"),
+        ('"occurrence"', '"occurence"', "there is no kind of target occurence; did you mean 'occurrence'"),
+        ("videos = []", 'videos = []\nsplit = "random"', "split='random'; give one of folds"),
         ("aus = [1, 12]", "aus = [1, 0]", "aus must be positive numbers"),
         ("aus = [1, 12]", "aus = []", "aus must be positive numbers"),
         ("aus = [1, 12]", "aus = [12, 12]", "aus: 12 is there twice"),
         ("aus = [1, 12]", 'aus = ["brow"]', "aus='brow'; give a whole number"),
-        ("aus = [1, 12]", "aus = [1, 12, 15]", "published.f1 of Someone has 2 values for 3 AUs"),
+        ("aus = [1, 12]", "aus = [1, 12, 15]", "published.scores of Someone has 2 values for 3 outputs"),
         ('"AU{au}"', '"AU"', "label='AU' must hold {au}"),
         ('"== 1"', '"> 1"', "positive='> 1' is no rule; write '>= N' or '== N'"),
         ('"== 1"', '">= 2"', "positive='>= 2' does not divide the codes"),
@@ -144,8 +151,12 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
         ('["B", "C"]]', '["B", "C"], []]', "folds: fold 3 is empty"),
         ('[["A"], ["B", "C"]]', '[["A", "B", "C"]]', "folds must be two lists"),
         ('["A", "B", "C"]', '["A", "B", "C", "C"]', "subjects: 'C' is there twice"),
-        ("f1 = [50.0, nan]", "f1 = [0.5, 500.0]", "published.f1 of Someone is not within 0 to 100"),
-        ("f1 = [50.0, nan]", "f1 = [50.0, nan]\nyear = 2020", "published.year is no value"),
+        (
+            "scores = [50.0, nan]",
+            "scores = [0.5, 500.0]",
+            "scores of Someone is not within 0 to 100",
+        ),
+        ("scores = [50.0, nan]", "scores = [50.0, nan]\nyear = 2020", "published.year is no value"),
         ("title", "= title", "is no TOML file"),
     ],
 )
@@ -173,5 +184,12 @@ def test_an_unknown_name_is_refused(name: str, message: str) -> None:
 
 
 def test_one_made_in_code_is_checked_too() -> None:
-    with pytest.raises(UserError, match="folds: 'B' of subjects is in no fold"):
-        Benchmark("x", "", "x", (1,), "AU{au}", "== 1", (), (), ("A", "B", "C"), (("A",), ("C",)))
+    known = benchmark("disfa")
+    with pytest.raises(UserError, match="folds: 'SN003' of subjects is in no fold"):
+        replace(known, folds=known.folds[:2])
+
+
+@pytest.mark.parametrize("name", AUS)
+def test_what_is_stored_of_one_gives_it_back(name: str) -> None:
+    known = benchmark(name)
+    assert from_plain(json.loads(json.dumps(to_plain(known)))) == known

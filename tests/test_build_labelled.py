@@ -24,9 +24,10 @@ from small_corpus import part_of
 
 from facecorpus import pipeline, schema
 from facecorpus.errors import UserError
-from facecorpus.recipes import override, recipe
+from facecorpus.recipes import recipe
 from facecorpus.report import inspect_record, labels_json, labels_of, labels_text, write_report
 from facecorpus.sources.disfa import AUS
+from facecorpus.typed import override
 
 PEOPLE = ("SN001", "SN002", "SN003")
 FRAMES = 7

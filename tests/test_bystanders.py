@@ -14,7 +14,7 @@ import pytest
 from bystanders import assert_there, put
 from conftest import SOURCES, build_arguments, command, run, tree
 
-from facecorpus import pipeline, recipes, storage, units
+from facecorpus import pipeline, recipes, storage, typed, units
 from facecorpus.errors import UserError
 from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory
@@ -42,7 +42,7 @@ BYSTANDERS = (
 
 
 def opened(drawn: Path, out: Path, *settings: str, sources: str = SOURCES) -> Corpus:
-    chosen = recipes.override(
+    chosen = typed.override(
         recipes.recipe("sample"), ["inputs_per_unit=12", "samples_per_shard=10", *settings]
     )
     opened = pipeline.open_sources(sources, str(drawn))
@@ -84,7 +84,7 @@ def test_a_file_in_the_place_of_a_discarded_one_is_left(tmp_path: Path) -> None:
     sha = "8d4f2e1c"  # of neither
     unit = Unit("score", "old", "d", 1)
     units.publish_mark(out, unit, units.mark_of(unit, [Output("kept", 4, sha)]))
-    assert units.discard(Done(out), "score", set(), set()) == ["old"]
+    assert units.claim(Done(out), "score", {}) == ["old"]
     assert (tmp_path / "kept").read_bytes() == b"mine"
     assert not (tmp_path / "gone").exists(), "on record and never finished: left over of a kill"
 

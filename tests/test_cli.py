@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import build_arguments, command, run, tree
 
-from facecorpus import pipeline, recipes, storage
+from facecorpus import pipeline, recipes, storage, typed
 from facecorpus.cli import app
 from facecorpus.errors import UserError
 from facecorpus.sources.base import Source
@@ -304,7 +304,7 @@ def test_a_corpus_is_read_from_any_folder(
 )
 def test_suggestions_are_whole_names_that_exist(setting: str, meant: str) -> None:
     with pytest.raises(UserError, match=f"did you mean '{meant}'"):
-        recipes.override(recipes.recipe("sample"), [setting])
+        typed.override(recipes.recipe("sample"), [setting])
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ def test_plain_data_of_fine_tuning_is_known_by_its_task() -> None:
     found = from_plain(json.loads(json.dumps(to_plain(config))))
     assert found == config and isinstance(found, FinetuneConfig)
     assert isinstance(from_plain(to_plain(BASE)), PretrainConfig)
-    with pytest.raises(UserError, match=r"loss is no value of the configuration"):
-        from_plain({**to_plain(config), "loss": {}})
+    with pytest.raises(UserError, match=r"flavour is no value of the configuration"):
+        from_plain({**to_plain(config), "flavour": {}})
 
 
 @given(lr=st.floats(0, 1e30), seed=st.integers(0, 2**63 - 1), held_out=st.floats(0, 1, exclude_max=True))

@@ -21,6 +21,7 @@ from facecorpus.phases import inventory, materialise, score, select, verify
 from facecorpus.phases.cutting import LONGEST, Group, Range, cut, place
 from facecorpus.record import Record
 from facecorpus.units import Done
+from fautrain.data import open_corpus, shard_cache
 
 NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=4), unique=True, min_size=1, max_size=80)
 SIZES = st.integers(1, 12)
@@ -227,11 +228,17 @@ def test_an_emptied_shard_goes_and_its_number_stays_free(copies: tuple[Path, Pat
     table = pq.read_table(out / "shards/sample-000002.parquet", columns=["member"])
     for member in table["member"].to_pylist():
         (root / "folder" / member).rename(root / member)
-    # the file of the doubled picture's other copy takes its place, where that was one of them
     changed = build_again(root, out)
     assert not (out / "shards/sample-000002.tar").exists() and "shards/sample-000002.tar" in changed
     listed = pq.read_table(out / "shards.parquet")["shard"].to_pylist()
     assert listed == [f"sample-{number:06d}.tar" for number in (0, 1, 3, 4)]
+    gap = "shards/sample-00000{0,1}.tar", "shards/sample-{000003..000004}.tar"
+    opened = [
+        open_corpus(named, shard_cache(root / "cache"))
+        for named in (str(out), f"{out}/shards/*.tar", ",".join(f"{out}/{each}" for each in gap))
+    ]
+    assert len({each.fingerprint() for each in opened}) == 1, "training stumbles over the gap"
+    assert len(opened[0]) == sum(pq.read_table(out / "shards.parquet")["samples"].to_pylist())
     for member in table["member"].to_pylist():
         (root / member).rename(root / "folder" / member)
     build_again(root, out)

@@ -16,7 +16,16 @@ from data_shards import write_corpus
 from PIL import Image
 from timm.data import auto_augment
 
-from fautrain.data import Augment, Loader, LoaderOptions, LoaderState, held_out_loader, make_loader
+from fautrain.data import (
+    Augment,
+    Loader,
+    LoaderOptions,
+    LoaderState,
+    held_out_loader,
+    make_loader,
+    open_corpus,
+    shard_cache,
+)
 from fautrain.data.randaugment import FILL, OPERATIONS, RandAugment, check_policy
 from fautrain.errors import UserError
 
@@ -220,7 +229,9 @@ def loader(out: Path, **options: Any) -> Loader:
     kind, policy = options.pop("augment", "rrc-flip"), options.pop("randaugment", POLICY)
     augment = Augment(kind, PX, (0.08, 1.0), randaugment=policy)
     defaults = {"batch_per_step": 8, "augment": augment, "seed": 4, "cache": str(out.parent / "cache")}
-    return make_loader(str(out), LoaderOptions(**{**defaults, **options}))
+    return make_loader(
+        open_corpus(str(out), shard_cache(out.parent / "cache")), LoaderOptions(**{**defaults, **options})
+    )
 
 
 def pixels(out: Path, world: int = 1, state: LoaderState | None = None, **options: Any) -> dict[int, bytes]:
@@ -273,8 +284,9 @@ def test_held_out_pictures_are_not_augmented(corpus: Path) -> None:
     options = LoaderOptions(
         held_out=0.5, batch_per_step=8, augment=Augment(image_px=PX), cache=str(corpus.parent / "cache")
     )
-    plain = held_out_loader(str(corpus), options)
+    opened = open_corpus(str(corpus), shard_cache(options.cache))
+    plain = held_out_loader(opened, options)
     augment = Augment("rrc-flip", PX, randaugment=POLICY)
-    other = held_out_loader(str(corpus), replace(options, augment=augment))
+    other = held_out_loader(opened, replace(options, augment=augment))
     for a, b in itertools.zip_longest(plain.epoch(), other.epoch()):
         assert (a.images == b.images).all()

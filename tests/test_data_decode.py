@@ -12,7 +12,7 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from fautrain.data.decode import TRIES, Augment, Decoder, UndecodableError, crop_box, normalise
+from fautrain.data.decode import TRIES, Augment, Decoder, Normalise, UndecodableError, crop_box
 
 
 def scene(height: int, width: int) -> np.ndarray:
@@ -163,8 +163,7 @@ def test_normalise_is_torchvisions_arithmetic() -> None:
     truth = (images.double() / 255 - torch.tensor(mean).double().view(3, 1, 1)) / torch.tensor(
         std
     ).double().view(3, 1, 1)
-    got = normalise(images)
+    got = Normalise(mean, std)(images)
     assert got.dtype == torch.float32 and got.is_contiguous() and got.shape == images.shape
     torch.testing.assert_close(got.double(), truth, atol=1e-6, rtol=1e-6)
-    assert normalise(images, (0, 0, 0), (1, 1, 1), torch.bfloat16).dtype == torch.bfloat16
-    assert normalise(images, (0, 0, 0), (1, 1, 1)).amax().item() == 1.0
+    assert Normalise((0, 0, 0), (1, 1, 1))(images).amax().item() == 1.0

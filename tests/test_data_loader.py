@@ -18,7 +18,16 @@ import pytest
 import torch
 from data_shards import PX, picture, shown, write_corpus
 
-from fautrain.data import Augment, Loader, LoaderOptions, LoaderState, held_out_loader, make_loader
+from fautrain.data import (
+    Augment,
+    Loader,
+    LoaderOptions,
+    LoaderState,
+    held_out_loader,
+    make_loader,
+    open_corpus,
+    shard_cache,
+)
 from fautrain.data import loader as dataloading
 from fautrain.errors import UserError
 
@@ -39,10 +48,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def loader(out: Path | str, **options: Any) -> Loader:
-    cache = str(Path(out).parent / "cache") if "://" not in str(out) else options.pop("cache")
+    cache = str(Path(out).parent / "cache") if "://" not in str(out) else str(options.pop("cache"))
     augment = Augment(options.pop("augment", "resize-flip"), options.pop("image_px", PX))
     defaults = {"batch_per_step": 12, "augment": augment, "seed": 4, "window_shards": 2, "cache": cache}
-    return make_loader(str(out), LoaderOptions(**{**defaults, **options}))
+    return make_loader(open_corpus(str(out), shard_cache(cache)), LoaderOptions(**{**defaults, **options}))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -167,13 +176,14 @@ def test_train_and_held_out_share_nothing_and_miss_nothing(corpus: Path) -> None
     options = LoaderOptions(
         batch_per_step=4, augment=Augment(image_px=PX), cache=str(corpus.parent / "cache"), workers=1
     )
-    held = held_out_loader(str(corpus), replace(options, held_out=0.3))
+    opened = open_corpus(str(corpus), shard_cache(options.cache))
+    held = held_out_loader(opened, replace(options, held_out=0.3))
     first, second = shown(held.epoch()), shown(held.epoch())
     held.close()
     assert first == second == sorted(first) and len(first) == held.samples
     assert sorted(train + first) == list(range(TOTAL)) and 0 < len(first) < TOTAL / 2
     with pytest.raises(UserError, match="none is held out"):
-        held_out_loader(str(corpus), options)
+        held_out_loader(opened, options)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -365,7 +375,7 @@ def test_memory_for_batches_is_bounded(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_another_pass_keeps_the_workers_and_is_the_same(corpus: Path, tmp_path: Path) -> None:
     held = held_out_loader(
-        str(corpus),
+        open_corpus(str(corpus), shard_cache(tmp_path)),
         LoaderOptions(
             held_out=0.5,
             batch_per_step=5,

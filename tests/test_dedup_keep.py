@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facecorpus.dedup.keep import keep_order
+from facecorpus.dedup.resolve import keep_order
 
 BEST = {
     "id": "a/1.jpg",

@@ -11,8 +11,7 @@ from dedup_rows import candidates, code, hamming
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facecorpus.dedup.keep import keep_order
-from facecorpus.dedup.resolve import DedupRules, resolve
+from facecorpus.dedup.resolve import DedupRules, keep_order, resolve
 
 Row = dict[str, Any]
 

@@ -274,7 +274,7 @@ def test_user_errors() -> None:
      {"max_cluster": 0}, {"source_priority": ("a", "a")}],
 )  # fmt: skip
 def test_rules_are_checked(bad: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=f"dedup rule {next(iter(bad))} "):
+    with pytest.raises(UserError, match=f"dedup.{next(iter(bad))}="):
         DedupRules(**bad)
 
 

@@ -17,7 +17,7 @@ from labelled_shards import CROPS, PX, files_of, one_cpu, small, write_labelled
 from safetensors.torch import load_file, save_file
 
 from fautrain import checkpoint
-from fautrain.data import Corpus, normalise
+from fautrain.data import Corpus, Normalise
 from fautrain.data.benchmark import benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
@@ -25,14 +25,14 @@ from fautrain.evaluation import prediction_files, read_fold, read_predictions, r
 from fautrain.runs.evaluate import evaluate, evaluate_across
 from fautrain.runs.final import load_final
 from fautrain.runs.finetuning import finetune, fold_folder
-from fautrain.runs.inference import Trained, beside, checkpoints, features, load_trained, probabilities
+from fautrain.runs.inference import Trained, beside, checkpoints, features, load_trained, predictions
 from fautrain.runs.probing import probe_run, sample_frames
 from fautrain.tasks.au import open_labels
 from fautrain.tasks.kept import forget_weights, is_best, keep_weights, weights_path
 
 __all__ = ["one_cpu"]  # a fixture, used by name
 
-SHARED = (1, 2, 4, 6, 12)
+SHARED = ("AU1", "AU2", "AU4", "AU6", "AU12")
 """Action units of both DISFA and BP4D."""
 
 
@@ -74,7 +74,7 @@ def test_a_loaded_model_predicts_what_was_written_in_training(disfa: Path, fold:
         written = read_predictions(prediction_files(fold)[number])
         chosen = np.array([place[key] for key in written.key])
         np.testing.assert_allclose(
-            probabilities(trained, labels, chosen), written.probability, rtol=0, atol=1e-5
+            predictions(trained, labels, chosen), written.prediction, rtol=0, atol=1e-5
         )
 
 
@@ -85,7 +85,7 @@ def one_by_one(trained: Trained, labels: LabelledSet, chosen: np.ndarray) -> np.
         pixels = torch.from_numpy(decoded(labels.corpus, row)).permute(2, 0, 1)[None]
         data = trained.config.data
         with torch.no_grad():
-            logits = trained.model(normalise(pixels, data.mean, data.std)).logits
+            logits = trained.model(Normalise(data.mean, data.std)(pixels)).logits
         found.append(logits.sigmoid()[0].numpy())
     return np.stack(found)
 
@@ -105,11 +105,11 @@ def test_features_and_probabilities_keep_the_order_asked_for(disfa: Path, fold: 
     trained = load_trained(checkpoints(fold)[-1])
     labels = open_labels(trained.config, trained.benchmark, 0, 1)
     every = np.arange(len(labels))
-    straight, chances = features(trained, labels, every), probabilities(trained, labels, every)
+    straight, chances = features(trained, labels, every), predictions(trained, labels, every)
     assert straight.shape == (27 * 12, 192) and chances.shape == (27 * 12, 8)
     mixed = np.random.default_rng(0).permutation(every)[:100]
     np.testing.assert_allclose(features(trained, labels, mixed), straight[mixed], rtol=0, atol=1e-4)
-    np.testing.assert_allclose(probabilities(trained, labels, mixed), chances[mixed], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(predictions(trained, labels, mixed), chances[mixed], rtol=0, atol=1e-5)
     np.testing.assert_allclose(
         one_by_one(trained, labels, mixed[:20]), chances[mixed[:20]], rtol=0, atol=1e-5
     )
@@ -147,9 +147,9 @@ def test_a_final_model_needs_no_other_file_and_predicts_what_the_run_did(
     shutil.copytree(short / "final", tmp_path / "final")
     model, card = load_final(tmp_path / "final")
     assert {path.name for path in (tmp_path / "final").iterdir()} == {"model.safetensors", "model.json"}
-    assert card.outputs == tuple(f"AU{au}" for au in benchmark("disfa").aus) and not model.training
+    assert card.outputs == benchmark("disfa").outputs and not model.training
     assert (card.chosen, card.epoch) == ("selected", result.selected.epoch)
-    assert card.threshold == result.selected.threshold and card.drawn and card.crops == CROPS
+    assert card.threshold == result.selected.choice and card.drawn and card.crops == CROPS
     assert card.benchmark == benchmark("disfa") and card.config.seed == 3 and card.versions["torch"]
     assert (card.image_px, card.mean, card.precision) == (PX, card.config.data.mean, "fp32")
     assert card.last.epoch == 4 and len(card.train_subjects) == 27 - 9 - len(result.validation_subjects)
@@ -159,7 +159,7 @@ def test_a_final_model_needs_no_other_file_and_predicts_what_the_run_did(
     place = {labels.corpus.key(row): n for n, row in enumerate(labels.rows.tolist())}
     written = read_predictions(prediction_files(short)[card.epoch])
     chosen = np.array([place[key] for key in written.key])
-    np.testing.assert_array_equal(probabilities(trained, labels, chosen), written.probability)
+    np.testing.assert_array_equal(predictions(trained, labels, chosen), written.prediction)
 
 
 def test_evaluate_and_probe_take_a_final_model_and_leave_it_as_it_is(
@@ -199,7 +199,7 @@ def test_a_final_model_computes_in_the_precision_of_its_card(short: Path, tmp_pa
         ("model.json", lambda data: data[:-40], "model.json is damaged .*copy the final model again"),
         ("model.json", lambda data: b"[" * 100_000, "model.json is damaged"),
         ("model.json", lambda data: b"[]", "it is no JSON object"),
-        ("model.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "of format 9"),
+        ("model.json", lambda data: data.replace(b'"format": 2', b'"format": 9'), "of format 9"),
         ("model.json", lambda data: data.replace(b'"threshold"', b'"treshold"', 1), "treshold is no value"),
         ("model.safetensors", lambda data: data[:-4] + b"\1\1\1\1", "model.safetensors is altered"),
         ("model.safetensors", lambda data: b"", "model.safetensors is altered"),
@@ -272,7 +272,7 @@ def test_another_data_set_on_the_shared_action_units(fold: Path, bp4d: Path, tmp
     evaluate_across(fold, "bp4d", str(bp4d), tmp_path)
     found = read_predictions(prediction_files(tmp_path)[3])
     header = found.header
-    assert (header.dataset, header.trained_on, header.aus) == ("bp4d", "disfa", SHARED)
+    assert (header.dataset, header.trained_on, header.outputs) == ("bp4d", "disfa", SHARED)
     assert (header.fold, header.epoch, header.seed, header.drawn) == (None, 3, 3, True)
     assert len(found.key) == 41 * 4 and {*found.part} == {"test"} and {*found.video} == {"T1", "T2"}
 
@@ -280,17 +280,17 @@ def test_another_data_set_on_the_shared_action_units(fold: Path, bp4d: Path, tmp
     labels = open_labels(small("bp4d", bp4d), benchmark("bp4d"), 0, 1)
     place = {labels.corpus.key(row): n for n, row in enumerate(labels.rows.tolist())}
     chosen = np.array([place[key] for key in found.key])
-    ours = [trained.aus.index(au) for au in SHARED]
+    ours = [trained.target.outputs.index(au) for au in SHARED]
     np.testing.assert_allclose(
-        found.probability, one_by_one(trained, labels, chosen)[:, ours], rtol=0, atol=1e-5
+        found.prediction, one_by_one(trained, labels, chosen)[:, ours], rtol=0, atol=1e-5
     )
-    theirs = [labels.aus.index(au) for au in SHARED]
+    theirs = [labels.outputs.index(au) for au in SHARED]
     np.testing.assert_array_equal(found.target, labels.targets[chosen][:, theirs])
 
     result = read_result(tmp_path / "result.json")
-    assert (result.trained_on, result.aus, result.folds, result.subjects) == ("disfa", SHARED, (), 41)
+    assert (result.trained_on, result.outputs, result.folds, result.subjects) == ("disfa", SHARED, (), 41)
     # The pictures of the two sets show their first four action units alike, and 12 elsewhere.
-    assert min(result.last.f1[:2]) > 0.6
+    assert min(result.last.scores[:2]) > 0.6
     assert "disfa" in (tmp_path / "table.md").read_text().lower()
 
 
@@ -315,7 +315,7 @@ def test_without_a_shared_action_unit_there_is_nothing_to_test(
 ) -> None:
     config = small("disfa", disfa, "data.aus=9,25,26", "train.max_steps=1")
     finetune(config, tmp_path, folds=(1,), seeds=(0,), resume="auto")
-    with pytest.raises(UserError, match=r"bp4d shares no action unit .*\(9, 25, 26\); choose another"):
+    with pytest.raises(UserError, match=r"bp4d shares no action unit .*\(AU9, AU25, AU26\); choose another"):
         evaluate_across(fold_folder(tmp_path, 0, 1), "bp4d", str(bp4d), tmp_path / "on-bp4d")
 
 

@@ -22,8 +22,9 @@ from fautrain.evaluation import (
     read_predictions,
     write_predictions,
 )
+from fautrain.targets.occurrence import Occurrence
 
-AUS = (1, 4, 12)
+AUS = ("AU1", "AU4", "AU12")
 
 
 def epoch(
@@ -45,7 +46,15 @@ def epoch(
     noise = np.random.default_rng([number, 5]).normal(size=target.shape)
     logits = sharpness * (2 * np.nan_to_num(target, nan=0.5) - 1) + noise + shift
     frame = np.tile(np.arange(1, frames + 1, dtype=np.int32), len(subjects) // frames)
-    given = {"dataset": "disfa", "aus": AUS, "epochs": 3, "fold": 3, "folds": 3, **header}
+    given = {
+        "dataset": "disfa",
+        "kind": "occurrence",
+        "outputs": AUS,
+        "epochs": 3,
+        "fold": 3,
+        "folds": 3,
+        **header,
+    }
     return Predictions(
         Header(epoch=number, **given),  # type: ignore[arg-type]
         part=np.where(np.isin(subjects, validation), "validation", "test"),
@@ -53,7 +62,7 @@ def epoch(
         subject=subjects,
         video=np.full(len(subjects), "right"),
         frame=frame,
-        probability=(1 / (1 + np.exp(-logits))).astype(np.float32),
+        prediction=(1 / (1 + np.exp(-logits))).astype(np.float32),
         target=target,
     )
 
@@ -101,20 +110,22 @@ def test_the_columns_are_the_promised_ones(tmp_path: Path):
         "subject": "string",
         "video": "string",
         "frame": "int32",
-        "probability": "list<element: float>",
+        "prediction": "list<element: float>",
         "target": "list<element: float>",
     }
     metadata = json.loads(schema.metadata[b"fautrain"])
-    assert metadata | {"version": 1, "dataset": "disfa", "aus": [1, 4, 12], "fold": 3, "epoch": 1} == metadata
+    assert metadata | {"version": 2, "dataset": "disfa", "outputs": [*AUS], "fold": 3, "epoch": 1} == metadata
 
 
 def rewritten(path: Path, change: str) -> None:
     table = pq.read_table(path)
     metadata = json.loads(table.schema.metadata[b"fautrain"])
     if change == "width":
-        metadata["aus"] = [1, 4]
+        metadata["outputs"] = ["AU1", "AU4"]
     elif change == "version":
         metadata["version"] = 9
+    elif change == "kind":
+        metadata["kind"] = "happiness"
     elif change == "header":
         metadata["surprise"] = 1
     elif change == "epoch":
@@ -137,8 +148,9 @@ def rewritten(path: Path, change: str) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("width", "has 3 values for 2 AUs"),
+        ("width", "has 3 values for 2 outputs"),
         ("version", "version 9"),
+        ("kind", "there is no kind of target happiness"),
         ("header", "surprise"),
         ("epoch", "it holds epoch 8"),
         ("column", "its columns"),
@@ -176,9 +188,9 @@ def test_wrong_arrays_are_not_written(tmp_path: Path):
     good = epoch(1)
     bad = {
         "differ in length": {"frame": good.frame[1:]},
-        "AUs have probabilities": {"probability": good.probability[:, :2]},
+        "outputs have predictions": {"prediction": good.prediction[:, :2]},
         "neither": {"part": np.full(len(good.part), "train")},
-        "outside 0 to 1": {"probability": good.probability * 2},
+        "outside 0 to 1": {"prediction": good.prediction * 2},
         "not 0, 1 or NaN": {"target": good.target * 3},
         "twice": {"key": np.full(len(good.key), "x")},
     }
@@ -186,13 +198,13 @@ def test_wrong_arrays_are_not_written(tmp_path: Path):
         with pytest.raises(ValueError, match=says):
             write_predictions(tmp_path, dataclasses.replace(good, **change))
     with pytest.raises(UserError, match="diverged"):
-        write_predictions(tmp_path, dataclasses.replace(good, probability=good.probability * np.nan))
+        write_predictions(tmp_path, dataclasses.replace(good, prediction=good.prediction * np.nan))
     assert not list(tmp_path.iterdir())
 
 
 def slow_f1(predictions: Predictions, part: str, threshold: float) -> list[float]:
     rows = predictions.part == part
-    p, t = predictions.probability[rows], predictions.target[rows]
+    p, t = predictions.prediction[rows], predictions.target[rows]
     found = []
     for au in range(len(AUS)):
         kept = ~np.isnan(t[:, au])
@@ -216,33 +228,35 @@ def slow_best(run: Path, part: str) -> tuple[int, float]:
 
 def test_the_three_columns_are_those_found_by_trying_everything(run: Path):
     found = evaluate_fold(run)
-    assert (found.last.epoch, found.last.threshold) == (3, 0.5)
+    assert (found.last.epoch, found.last.choice) == (3, 0.5)
     assert found.selected is not None
-    assert (found.selected.epoch, found.selected.threshold) == slow_best(run, "validation")
-    assert (found.published.epoch, found.published.threshold) == slow_best(run, "test")
-    assert found.selected.threshold != 0.5  # or the comparison would prove little
-    assert (found.selected.epoch, found.selected.threshold) != (
+    assert (found.selected.epoch, found.selected.choice) == slow_best(run, "validation")
+    assert (found.published.epoch, found.published.choice) == slow_best(run, "test")
+    assert found.selected.choice != 0.5  # or the comparison would prove little
+    assert (found.selected.epoch, found.selected.choice) != (
         found.published.epoch,
-        found.published.threshold,
+        found.published.choice,
     )
     for column in (found.last, found.selected, found.published):
         predictions = read_predictions(prediction_path(run, column.epoch))
-        assert column.f1 == pytest.approx(slow_f1(predictions, "test", column.threshold), abs=1e-12)
-        assert column.mean_f1 == pytest.approx(np.mean(column.f1))
-        assert found.published.mean_f1 >= column.mean_f1
+        assert column.scores == pytest.approx(slow_f1(predictions, "test", column.choice), abs=1e-12)
+        assert column.mean == pytest.approx(np.mean(column.scores))
+        assert found.published.mean >= column.mean
         test = predictions.of("test")
         for au in range(len(AUS)):
             kept = ~np.isnan(test.target[:, au])
-            t, p = test.target[kept, au], test.probability[kept, au]
-            d = p >= np.float32(column.threshold)
-            assert column.f1[au] == pytest.approx(sk.f1_score(t, d, zero_division=0))
-            assert column.auc[au] == pytest.approx(sk.roc_auc_score(t, p))
-            assert column.accuracy[au] == pytest.approx(sk.accuracy_score(t, d))
-            assert column.precision[au] == pytest.approx(sk.precision_score(t, d, zero_division=0))
-            assert column.recall[au] == pytest.approx(sk.recall_score(t, d, zero_division=0))
-            assert np.sum(column.counts, axis=(0, 2))[au] == kept.sum() == found.coded[au]
-            assert found.positives[au] == t.sum()
-            assert found.all_positive[au] == pytest.approx(sk.f1_score(t, np.ones_like(t)))
+            t, p = test.target[kept, au], test.prediction[kept, au]
+            d = p >= np.float32(column.choice)
+            assert column.scores[au] == pytest.approx(sk.f1_score(t, d, zero_division=0))
+            assert column.measures["AUC"][au] == pytest.approx(sk.roc_auc_score(t, p))
+            assert column.measures["accuracy"][au] == pytest.approx(sk.accuracy_score(t, d))
+            assert column.measures["precision"][au] == pytest.approx(
+                sk.precision_score(t, d, zero_division=0)
+            )
+            assert column.measures["recall"][au] == pytest.approx(sk.recall_score(t, d, zero_division=0))
+            assert np.sum(column.statistics, axis=(0, 2))[au] == kept.sum()
+            assert found.baseline_statistics[au] == (t.sum(), kept.sum() - t.sum(), 0, 0)
+            assert found.baseline[au] == pytest.approx(sk.f1_score(t, np.ones_like(t)))
     assert found.subjects == ("SN003", "SN004", "SN005")
     assert found.validation_subjects == ("SN001", "SN002")
     assert found.frames == 120
@@ -255,21 +269,21 @@ def test_the_curves_run_over_epochs_and_thresholds(run: Path):
     assert curves.epochs == (1, 2, 3)
     last = read_predictions(prediction_path(run, 3))
     assert curves.test[2] == pytest.approx(np.mean(slow_f1(last, "test", 0.5)))
-    assert curves.test_thresholds[29] == pytest.approx(np.mean(slow_f1(last, "test", 0.3)))
-    assert curves.test_best[2] == max(curves.test_thresholds)
-    assert max(curves.test_best) == found.published.mean_f1
-    assert curves.validation is not None and curves.validation_thresholds is not None
+    assert curves.test_choices[29] == pytest.approx(np.mean(slow_f1(last, "test", 0.3)))
+    assert curves.test_best[2] == max(curves.test_choices)
+    assert max(curves.test_best) == found.published.mean
+    assert curves.validation is not None and curves.validation_choices is not None
     assert curves.validation[1] == pytest.approx(
         np.mean(slow_f1(read_predictions(prediction_path(run, 2)), "validation", 0.5))
     )
-    assert curves.validation_thresholds[69] == pytest.approx(np.mean(slow_f1(last, "validation", 0.7)))
+    assert curves.validation_choices[69] == pytest.approx(np.mean(slow_f1(last, "validation", 0.7)))
 
 
 def test_without_validation_subjects_nothing_is_selected(tmp_path: Path):
     write_predictions(tmp_path, epoch(2, validation=(), fold=None, folds=0, trained_on="bp4d", epochs=0))
     found = evaluate_fold(tmp_path)
     assert found.selected is None
-    assert found.curves.validation is None and found.curves.validation_thresholds is None
+    assert found.curves.validation is None and found.curves.validation_choices is None
     assert (found.fold, found.trained_on) == (None, "bp4d")
     assert found.last.epoch == found.published.epoch == 2
 
@@ -280,7 +294,7 @@ def test_equal_epochs_are_broken_towards_the_earliest_and_half(tmp_path: Path):
     perfect = epoch(1, 50.0, missing=0)
     write_predictions(tmp_path / "perfect", perfect)
     assert evaluate_fold(tmp_path).published.epoch == 1
-    assert evaluate_fold(tmp_path / "perfect").published.threshold == 0.5
+    assert evaluate_fold(tmp_path / "perfect").published.choice == 0.5
 
 
 @pytest.mark.parametrize(
@@ -314,12 +328,12 @@ def test_an_au_without_positives_is_noted_and_one_without_codes_refused(tmp_path
     target[:, 1] = np.minimum(target[:, 1], 0)
     write_predictions(tmp_path, dataclasses.replace(given, target=target))
     found = evaluate_fold(tmp_path)
-    assert found.last.f1[1] == 0 and found.last.auc[1] is None
+    assert found.last.scores[1] == 0 and found.last.measures["AUC"][1] is None
     assert "AU 4 is present on no test frame of fold 3 of disfa" in found.notes[0]
     assert "the last epoch evaluated is 1 of 3 planned" in found.notes[1]
     target[:, 2] = np.nan
     write_predictions(tmp_path, dataclasses.replace(given, target=target))
     with pytest.raises(UserError, match="no test frame of fold 3 of disfa is coded for AU 12"):
         evaluate_fold(tmp_path)
-    with pytest.raises(UserError, match=r"shape \(2, 2\) for 3 AUs"):
-        check_support(np.zeros((2, 2)), AUS, "disfa")
+    with pytest.raises(UserError, match=r"shape \(2, 2\) for 3 outputs"):
+        check_support(Occurrence, np.zeros((2, 2)), AUS, "disfa")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import subprocess
@@ -33,6 +34,7 @@ from fautrain.evaluation import (
 )
 from fautrain.evaluation.page import render
 from fautrain.evaluation.text import brief
+from fautrain.targets.occurrence import Occurrence
 
 FOLDS = (("A", "B", "C"), ("D", "E"), ("F", "G", "H"))
 PEOPLE = tuple(subject for fold in FOLDS for subject in fold)
@@ -40,10 +42,8 @@ BENCHMARK = Benchmark(
     name="made",
     title="Made | up, 2 AUs, 3 folds",
     source="made",
-    aus=(1, 12),
-    label="AU{au}",
-    positive=">= 2",
-    missing=(),
+    kind="occurrence",
+    target=Occurrence(aus=(1, 12), label="AU{au}", positive=">= 2", missing=()),
     videos=(),
     subjects=PEOPLE,
     folds=FOLDS,
@@ -75,7 +75,14 @@ def run(
         noise = np.random.default_rng([fold or 0, seed, epoch]).normal(size=target.shape)
         place = np.repeat(np.arange(len(subject) // frames) % 3 - 1, frames)[:, None]
         logits = (2 * target - 1) * epoch + noise + place
-        given = {"dataset": "made", "aus": (1, 12), "epochs": 2, "folds": 3 if fold else 0, **header}
+        given = {
+            "dataset": "made",
+            "kind": "occurrence",
+            "outputs": ("AU1", "AU12"),
+            "epochs": 2,
+            "folds": 3 if fold else 0,
+            **header,
+        }
         write_predictions(
             folder / f"{seed}-{fold}",
             Predictions(
@@ -85,7 +92,7 @@ def run(
                 subject=subject,
                 video=np.full(len(subject), "T1"),
                 frame=np.arange(len(subject), dtype=np.int32),
-                probability=(1 / (1 + np.exp(-logits))).astype(np.float32),
+                prediction=(1 / (1 + np.exp(-logits))).astype(np.float32),
                 target=target,
             ),
         )
@@ -108,24 +115,47 @@ def test_means_are_over_folds_and_pooled_counts_are_added(folds: list[FoldResult
     result = aggregate(folds, 200)
     for name in ("last", "selected", "published"):
         summary, columns = getattr(result, name), [getattr(fold, name) for fold in folds]
-        assert summary.f1 == pytest.approx(np.mean([c.f1 for c in columns], axis=0))
-        assert summary.mean == pytest.approx(np.mean([c.mean_f1 for c in columns]))
-        assert summary.by_fold == pytest.approx([c.mean_f1 for c in columns])
-        assert summary.fold_sd == pytest.approx(np.std([c.mean_f1 for c in columns], ddof=1))
-        assert summary.auc == pytest.approx(np.mean([c.auc for c in columns], axis=0))
-        assert summary.accuracy == pytest.approx(np.mean([c.accuracy for c in columns], axis=0))
-        tp, fp, fn, _ = np.concatenate([np.array(c.counts) for c in columns]).sum(axis=0).T
-        assert summary.pooled_f1 == pytest.approx(2 * tp / (2 * tp + fp + fn))
-        assert summary.pooled_mean == pytest.approx(np.mean(summary.pooled_f1))
+        assert summary.scores == pytest.approx(np.mean([c.scores for c in columns], axis=0))
+        assert summary.mean == pytest.approx(np.mean([c.mean for c in columns]))
+        assert summary.by_fold == pytest.approx([c.mean for c in columns])
+        assert summary.fold_sd == pytest.approx(np.std([c.mean for c in columns], ddof=1))
+        for name in ("precision", "recall", "accuracy", "AUC"):
+            mean = np.mean([c.measures[name] for c in columns], axis=0)
+            assert summary.measures[name] == pytest.approx(mean)
+        tp, fp, fn, _ = np.concatenate([np.array(c.statistics) for c in columns]).sum(axis=0).T
+        assert summary.pooled == pytest.approx(2 * tp / (2 * tp + fp + fn))
+        assert summary.pooled_mean == pytest.approx(np.mean(summary.pooled))
         assert summary.seed_sd is None
     assert result.published.bounds is None
     assert (result.folds, result.folds_total, result.seeds) == ((1, 2, 3), 3, (0,))
     assert (result.subjects, result.frames) == (8, 8 * 60)
-    assert result.all_positive == pytest.approx(np.mean([f.all_positive for f in folds], axis=0))
-    positives, coded = (np.sum([getattr(f, n) for f in folds], axis=0) for n in ("positives", "coded"))
-    assert result.all_positive_pooled == pytest.approx(2 * positives / (positives + coded))
+    assert result.baseline.scores == pytest.approx(np.mean([f.baseline for f in folds], axis=0))
+    tp, fp, fn, _ = np.sum([f.baseline_statistics for f in folds], axis=0).T
+    assert result.baseline.pooled == pytest.approx(2 * tp / (2 * tp + fp + fn))
     assert coverage(result) == "mean over the 3 folds"
     assert result.notes == ()
+
+
+BRIEF = """\
+Made | up, 2 AUs, 3 folds; F1 in percent, mean over the 3 folds
+
+        F1@0.5 last     selected    published  all present     FMAE-IAT
+AU1            88.0         87.8         91.9         35.7         64.7
+AU12           93.9         93.7         93.8         67.2         79.9
+mean           91.0         90.7         92.9         51.5         72.3
+"""
+TEXTS_SHA256 = (
+    "15d903c14a57de742c66b9459c895a828b91b45ade057a7be235b5e59d948c8c",
+    "c1716bf2222b2666bb8dba511b339934a16f5aeedea5de63bd72f1e4e06b23b3",
+)
+"""Of table and page, as they were before targets had kinds."""
+
+
+def test_occurrence_is_told_as_ever(folds: list[FoldResult]):
+    result = aggregate(folds, 200)
+    assert brief(result, BENCHMARK) == BRIEF
+    texts = markdown(result, BENCHMARK), render(result, BENCHMARK)
+    assert tuple(hashlib.sha256(text.encode()).hexdigest() for text in texts) == TEXTS_SHA256
 
 
 def slow_f1(counts: np.ndarray) -> list[float]:
@@ -136,14 +166,14 @@ def test_intervals_are_those_of_resampling_within_each_fold(folds: list[FoldResu
     result = aggregate(folds, 300)
     per_fold = []
     for place, fold in enumerate(folds, start=1):
-        counts = np.array(fold.last.counts)
+        counts = np.array(fold.last.statistics)
         n = len(counts)
         drawn = np.random.default_rng((0, place)).multinomial(n, [1 / n] * n, 300)
         per_fold.append([slow_f1(counts[np.repeat(np.arange(n), row)].sum(axis=0)) for row in drawn])
     f1 = np.mean(per_fold, axis=0)
     bounds = result.last.bounds
     assert bounds is not None
-    assert np.array(bounds.f1) == pytest.approx(np.percentile(f1, [2.5, 97.5], axis=0).T)
+    assert np.array(bounds.scores) == pytest.approx(np.percentile(f1, [2.5, 97.5], axis=0).T)
     assert bounds.mean == pytest.approx(np.percentile(f1.mean(axis=1), [2.5, 97.5]))
     assert bounds.mean[0] < result.last.mean < bounds.mean[1]
     assert bounds.pooled_mean[0] < result.last.pooled_mean < bounds.pooled_mean[1]
@@ -151,18 +181,18 @@ def test_intervals_are_those_of_resampling_within_each_fold(folds: list[FoldResu
 
 def test_seeds_give_a_mean_and_a_deviation(seeds: list[FoldResult]):
     result = aggregate(reversed(seeds), 50)
-    by_seed = [np.mean([f.last.mean_f1 for f in seeds if f.seed == seed]) for seed in (4, 7)]
+    by_seed = [np.mean([f.last.mean for f in seeds if f.seed == seed]) for seed in (4, 7)]
     assert result.last.by_seed == pytest.approx(by_seed)
     assert result.last.mean == pytest.approx(np.mean(by_seed))
     assert result.last.seed_sd == pytest.approx(np.std(by_seed, ddof=1))
     assert result.subjects == 8
     assert [(f.seed, f.fold) for f in result.runs] == [(s, f) for s in (4, 7) for f in (1, 2, 3)]
-    counts = np.stack([np.array(f.last.counts) for f in seeds if f.fold == 1], axis=1)
-    both = metrics.resample_f1(counts, 50, (0, 1)).mean(axis=1)
+    counts = np.stack([np.array(f.last.statistics) for f in seeds if f.fold == 1], axis=1)
+    both = metrics.f1(metrics.resample(counts, 50, (0, 1))).mean(axis=1)
     one = aggregate([f for f in seeds if f.fold == 1], 50)
     assert one.last.bounds is not None
-    assert np.array(one.last.bounds.f1) == pytest.approx(np.percentile(both, [2.5, 97.5], axis=0).T)
-    assert one.last.bounds.f1 == one.last.bounds.pooled_f1  # of one fold they are the same
+    assert np.array(one.last.bounds.scores) == pytest.approx(np.percentile(both, [2.5, 97.5], axis=0).T)
+    assert one.last.bounds.scores == one.last.bounds.pooled  # of one fold they are the same
     text = markdown(result, BENCHMARK)
     assert "means over 2 runs that differ in their seed (4, 7)" in text
     assert f"{100 * result.last.mean:.1f} ± {100 * np.std(by_seed, ddof=1):.1f}" in text
@@ -179,7 +209,7 @@ def test_missing_folds_are_said(seeds: list[FoldResult]):
     short = aggregate(seeds[:5])
     assert short.seeds == (4,)
     assert short.notes == ("Seed 7 is left out of the means: it has folds 1, 2 of 3 only.",)
-    assert short.last.mean == pytest.approx(np.mean([f.last.mean_f1 for f in seeds[:3]]))
+    assert short.last.mean == pytest.approx(np.mean([f.last.mean for f in seeds[:3]]))
     assert len(short.runs) == 5
 
 
@@ -201,11 +231,15 @@ def test_what_does_not_belong_together_is_refused(folds: list[FoldResult], tmp_p
     change = dataclasses.replace
     refused("no evaluated fold")
     refused("fold 1 of made of seed 0 comes twice", first, first)
-    refused(r"differ in aus \(\(1, 12\) and \(1, 4\)\)", first, change(folds[1], aus=(1, 4)))
+    refused(r"differ in outputs \(\('AU1', 'AU12'\) and", first, change(folds[1], outputs=("AU1", "AU4")))
     refused("differ in dataset", first, change(folds[1], dataset="bp4d"))
     refused("differ in drawn", first, change(folds[1], drawn=True))
     refused("the whole data set", first, change(folds[1], fold=None))
-    refused("tests other frames in seed 3 than in seed 0", first, change(first, seed=3, coded=(1, 2)))
+    refused(
+        "tests other frames in seed 3 than in seed 0",
+        first,
+        change(first, seed=3, baseline_statistics=((1, 2),)),
+    )
     overlapping = run(tmp_path, 2, folds=(FOLDS[0], ("A", "E"), FOLDS[2]))
     refused("subject A is tested in two folds of made", first, overlapping)
 
@@ -218,7 +252,7 @@ def test_results_come_back_from_json(folds: list[FoldResult], tmp_path: Path):
     assert read_fold(tmp_path / "fold.json") == folds[0]
     text = (tmp_path / "result.json").read_text()
     assert json.loads(text)["last"]["mean"] == result.last.mean
-    assert re.search(r'"f1": \[ [\d.]+, [\d.]+ \]', text)  # an innermost list is a line
+    assert re.search(r'"scores": \[ [\d.]+, [\d.]+ \]', text)  # an innermost list is a line
     with pytest.raises(UserError, match="holds no result"):
         read_result(tmp_path / "fold.json")
     (tmp_path / "result.json").write_text(text[:100])
@@ -239,13 +273,13 @@ def cells(text: str, label: str) -> list[list[str]]:
 def test_the_markdown_table_holds_our_rows_then_the_papers(folds: list[FoldResult]):
     result = aggregate(folds)
     text = markdown(result, BENCHMARK)
-    percents = [f"{100 * v:.1f}" for v in (*result.last.f1, result.last.mean)]
+    percents = [f"{100 * v:.1f}" for v in (*result.last.scores, result.last.mean)]
     assert cells(text, "F1@0.5, last epoch")[0] == ["mean over the 3 folds", *percents]
     assert result.last.bounds is not None
     low, high = result.last.bounds.mean
     assert f"{100 * low:.1f}–{100 * high:.1f} |\n| **Selected on held-out" in text
     assert cells(text, "Published protocol")[0][-1] == f"{100 * result.published.mean:.1f}"
-    assert cells(text, "Every AU called present")[0][-1] == f"{100 * result.all_positive_mean:.1f}"
+    assert cells(text, "Every AU called present")[0][-1] == f"{100 * result.baseline.mean:.1f}"
     assert cells(text, "FMAE-IAT") == [["its paper, Table 3", "64.7", "79.9", "72.3"]]
     assert cells(text, "OTHER") == [["a paper, Table 9", "–", "–", "61.4"]]
     names = [line.split("|")[1].strip(" *") for line in text.splitlines() if line.startswith("| ")]
@@ -258,9 +292,9 @@ def test_the_markdown_table_holds_our_rows_then_the_papers(folds: list[FoldResul
     fold = folds[1]
     assert fold.selected is not None
     row = ["0", "Selected on held-out training subjects", str(fold.selected.epoch)]
-    row += [f"{fold.selected.threshold:.2f}", f"{100 * fold.selected.mean_f1:.1f}"]
+    row += [f"{fold.selected.choice:.2f}", f"{100 * fold.selected.mean:.1f}"]
     assert row in [line[:5] for line in cells(text, "2")]
-    counts = [f"{p} ({100 * p / n:.1f} %)" for p, n in zip(fold.positives, fold.coded, strict=True)]
+    counts = [f"{p} ({100 * p / (p + n):.1f} %)" for p, n, _, _ in fold.baseline_statistics]
     assert ["2", "120", *counts] in cells(text, "2")
     widths = {line.count(" | ") for line in text.split("## Each fold")[0].splitlines() if line[:2] == "| "}
     assert widths == {4}
@@ -323,7 +357,7 @@ def test_another_data_set_has_no_papers_rows(tmp_path: Path):
 def test_a_part_of_the_aus_is_held_beside_the_same_aus(folds: list[FoldResult]):
     wider = dataclasses.replace(
         BENCHMARK,
-        aus=(12, 4, 1),
+        target=Occurrence(aus=(12, 4, 1), label="AU{au}", positive="== 1", missing=()),
         published=(Published("FMAE-IAT", "its paper", (79.9, 55.5, 64.7), 66.7),),
     )
     text = markdown(aggregate(folds), wider)
@@ -371,8 +405,8 @@ def test_the_page_stands_alone_and_shows_every_part(folds: list[FoldResult], tmp
     for part in ("Other measures", "Each fold", "Support", "FMAE-IAT", "Of our rows only"):
         assert part in html
     assert re.findall(r'y="([\d.]+)%" width="[\d.]+%" height="([\d.]+)%"', html)[0] == (
-        f"{100 - 100 * result.last.f1[0]:.2f}",
-        f"{100 * result.last.f1[0]:.2f}",
+        f"{100 - 100 * result.last.scores[0]:.2f}",
+        f"{100 * result.last.scores[0]:.2f}",
     )
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["result.html"]
 

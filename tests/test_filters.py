@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from facecorpus.errors import UserError
 from facecorpus.filters import Limits, Verdict, judge
-from facecorpus.filters.measures import measure_crop
+from facecorpus.images.measures import measure_crop
 from facecorpus.record import Record
 
 

@@ -120,7 +120,10 @@ def test_refusing_is_a_sentence_and_exit_code_2(place: Path) -> None:
         (("--set", "data.fold=2"), ("--set data.fold", "--fold")),
         (("--set", "data.dataset=bp4d"), ("--set data.dataset", "--dataset")),
         (("--set", "identity.layers=4"), ("identity.layers=4; give 1, 2 or 3",)),
-        (("--set", "model.image_px=40", *OTHER), ("40 px", "model.image_px")),
+        (
+            ("--set", "model.image_px=40", *OTHER),
+            ("model.image_px=40 is no multiple of model.patch_px=16", "32"),
+        ),
         (("--set", "data.validation=1"), ("data.validation=1.0; give 0 <= value < 1",)),
         (("--set", "log.trackers=wandb", *OTHER), ("wandb",)),
         (
@@ -130,7 +133,7 @@ def test_refusing_is_a_sentence_and_exit_code_2(place: Path) -> None:
         (("--shards", "build/none"), ("build/none",)),
         (("--init", "none.pth", *OTHER), ("none.pth is not a file", "hub:OWNER/")),
         (("--init", "build", *OTHER), ("build", "holds no finished checkpoint")),
-        (("--out", "build/disfa/corpus.json"), ("build/disfa/corpus.json", "--out")),
+        (("--out", "build/disfa/shards.parquet"), ("build/disfa/shards.parquet", "--out")),
         (("--resume", "no"), (f"{FOLD} holds a run already", "another --out")),
         (("--resume", "atuo"), ("--resume atuo: give auto or no",)),
         (("--set", "optim.lr=0.5"), (FOLD, "optim.lr was 0.001 and is 0.5", "another --out")),

@@ -224,7 +224,7 @@ def assert_close(one: Path, two: Path, epochs: int, frames: int) -> None:
         for epoch in files[0]:
             ours, theirs = (read_predictions(found[epoch]) for found in files)
             assert ours.key.tolist() == theirs.key.tolist() and len(ours.key) == frames
-            np.testing.assert_allclose(ours.probability, theirs.probability, rtol=0, atol=1e-4)
+            np.testing.assert_allclose(ours.prediction, theirs.prediction, rtol=0, atol=1e-4)
             np.testing.assert_array_equal(ours.target, theirs.target)
 
 

@@ -15,13 +15,15 @@ from fautrain.data.folds import Split, refuse_shared_subjects, split, subset
 from fautrain.data.index import Corpus
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
+from fautrain.targets.occurrence import Occurrence
 
 NOWHERE = Corpus((), (), np.zeros(1, np.int64))
 
 
 def a_benchmark(folds: tuple[tuple[str, ...], ...], **fields: Any) -> Benchmark:
     subjects = tuple(sorted(subject for fold in folds for subject in fold))
-    return Benchmark("toy", "Toy", "toy", (1, 12), "AU{au}", "== 1", (9,), (), subjects, folds, **fields)
+    target = Occurrence(aus=(1, 12), label="AU{au}", positive="== 1", missing=(9,))
+    return Benchmark("toy", "Toy", "toy", "occurrence", target, (), subjects, folds, **fields)
 
 
 def labelled(known: Benchmark, frames: int = 4, without: tuple[str, ...] = (), seed: int = 0) -> LabelledSet:
@@ -30,11 +32,11 @@ def labelled(known: Benchmark, frames: int = 4, without: tuple[str, ...] = (), s
     subject = np.repeat([known.subjects.index(s) for s in names], frames).astype(np.int64)
     frame = np.tile(np.arange(1, frames + 1, dtype=np.int32), len(names))
     order = np.random.default_rng(seed).permutation(len(subject))
-    targets = np.stack([frame % 2] * len(known.aus), axis=1).astype(np.float32)
+    targets = np.stack([frame % 2] * len(known.outputs), axis=1).astype(np.float32)
     return LabelledSet(
         known,
         NOWHERE,
-        known.aus,
+        known.target,
         np.arange(len(subject)),
         subject[order],
         np.full(len(subject), "right"),

@@ -183,7 +183,7 @@ for item in data:
         picture = decode(item, read_header(item))
         print(*picture.rgb.shape)
     except ImageError as error:
-        print(error.reason.value)
+        print(error.reason.name)
 print((peak() - before) // 1024)
 """
 

@@ -18,19 +18,18 @@ from fautrain.data import Corpus, open_corpus, shard_cache
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet, read_labels
 from fautrain.errors import UserError
+from fautrain.targets.occurrence import Occurrence
 
+OCCURRENCE = Occurrence(aus=(12, 1), label="AU{au}", positive=">= 2", missing=(9,), codes=(0, 1, 2, 3, 4, 5))
 TOY = Benchmark(
     name="toy",
     title="Toy",
     source="disfa",
-    aus=(12, 1),
-    label="AU{au}",
-    positive=">= 2",
-    missing=(9,),
+    kind="occurrence",
+    target=OCCURRENCE,
     videos=("right",),
     subjects=("SN003", "SN001", "SN002"),
     folds=(("SN001",), ("SN002", "SN003")),
-    codes=(0, 1, 2, 3, 4, 5),
 )
 
 
@@ -79,7 +78,7 @@ def two_subjects() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 def test_frames_and_targets(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, *two_subjects())
     found = read_labels(corpus, TOY)
-    assert found.aus == (12, 1) and found.absent == ("SN002",)
+    assert found.outputs == ("AU12", "AU1") and found.absent == ("SN002",)
     assert found.rows.tolist() == [0, 1, 2, 4, 5] and found.rows.dtype == np.int64
     assert [TOY.subjects[i] for i in found.subject] == ["SN001"] * 3 + ["SN003"] * 2
     assert found.frame.tolist() == [1, 2, 3, 2, 3] and found.frame.dtype == np.int32
@@ -100,9 +99,9 @@ def test_rows_are_the_samples_of_the_corpus(tmp_path: Path) -> None:
 
 def test_only_the_aus_asked_for_in_the_benchmarks_order(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, *two_subjects())
-    assert read_labels(corpus, TOY, (1, 12)).aus == (12, 1)
-    one = read_labels(corpus, TOY, (1,))
-    assert one.aus == (1,) and one.rows.tolist() == [0, 1, 5]
+    assert read_labels(corpus, TOY, ("AU1", "AU12")).outputs == ("AU12", "AU1")
+    one = read_labels(corpus, TOY, ("AU1",))
+    assert one.outputs == ("AU1",) and one.rows.tolist() == [0, 1, 5]
     np.testing.assert_array_equal(one.targets, [[0], [1], [0]])
 
 
@@ -120,21 +119,21 @@ def test_only_the_camera_and_the_data_set_of_the_benchmark(tmp_path: Path) -> No
 
 
 def test_the_label_may_be_another_coding(tmp_path: Path) -> None:
-    intensity = replace(TOY, label="AU{au}_intensity", positive=">= 1")
+    intensity = replace(TOY, target=replace(OCCURRENCE, label="AU{au}_intensity", positive=">= 1"))
     corpus = corpus_of(tmp_path, rows_of("SN001", [{"AU1_intensity": 1, "AU12_intensity": 0, "AU1": 0}]))
     assert read_labels(corpus, intensity).targets.tolist() == [[0, 1]]
 
 
-def error_of(corpus: Corpus, known: Benchmark = TOY, aus: tuple[int, ...] = ()) -> str:
+def error_of(corpus: Corpus, known: Benchmark = TOY, outputs: tuple[str, ...] = ()) -> str:
     with pytest.raises(UserError) as caught:
-        read_labels(corpus, known, aus)
+        read_labels(corpus, known, outputs)
     message = str(caught.value)
     assert "\n" not in message and ";" in message, "one sentence with the remedy"
     return message
 
 
 def test_an_au_that_the_benchmark_has_not_is_refused(tmp_path: Path) -> None:
-    message = error_of(corpus_of(tmp_path, *two_subjects()), aus=(12, 7))
+    message = error_of(corpus_of(tmp_path, *two_subjects()), outputs=("AU12", "AU7"))
     assert message == "data.aus: toy has no AU7; choose among 12, 1"
 
 
@@ -201,8 +200,8 @@ def test_the_benchmarks_read_what_their_labels_are_called(tmp_path: Path) -> Non
     found: list[LabelledSet] = []
     for name, subject, video, code in (("disfa", "SN001", "right", 2), ("bp4d", "F001", "T1", 1)):
         known = benchmark(name)
-        labels = [{f"AU{au}": code for au in known.aus}]
+        labels = [dict.fromkeys(known.outputs, code)]
         corpus = corpus_of(tmp_path / name, rows_of(subject, labels, video=video, source=name))
         found.append(read_labels(corpus, known))
-    assert all(f.targets.tolist() == [[1.0] * len(f.aus)] for f in found)
+    assert all(f.targets.tolist() == [[1.0] * len(f.outputs)] for f in found)
     assert len(found[0].absent) == 26 and len(found[1].absent) == 40

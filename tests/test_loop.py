@@ -31,7 +31,7 @@ from fautrain.errors import Stopped, UserError
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import Size
 from fautrain.runlog import read_log
-from fautrain.runs.pretraining import pretrain
+from fautrain.runs.training import pretrain
 from fautrain.runs.training import train as train_to_the_end
 from fautrain.tasks.au import ActionUnitTask, Fold
 from fautrain.tasks.mae import PretrainTask
@@ -159,7 +159,7 @@ def test_the_held_out_loss_is_a_mean_over_samples(shards: Path, tmp_path: Path) 
         from fautrain.data import Augment, LoaderOptions, held_out_loader
 
         options = LoaderOptions(held_out=0.2, batch_per_step=size, augment=Augment(image_px=32))
-        loader = held_out_loader(str(shards), options)
+        loader = held_out_loader(open_corpus(str(shards), shard_cache()), options)
 
         class Log:
             def write(self, step: int, epoch: float, values: dict[str, float], kind: str) -> None:

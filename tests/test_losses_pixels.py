@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fautrain.losses.pixels import normalise_patches, patch_mean_loss, pixel_loss
+from fautrain.losses.pixels import patch_mean_loss, pixel_loss
+from fautrain.patches import normalise_patches
 
 KINDS: tuple[Literal["l1", "l2"], ...] = ("l1", "l2")
 N, L, P = 3, 5, 12

@@ -87,33 +87,23 @@ def test_groups_are_counted_apart_and_add_up():
     assert (grouped[1] == own).all()
 
 
-def test_support_and_the_all_positive_baseline():
-    target = np.array([[1, 0], [1, np.nan], [0, 0], [0, np.nan]], np.float32)
-    found = metrics.support(target)
-    assert found.positives.tolist() == [2, 0]
-    assert found.coded.tolist() == [4, 2]
-    counts = metrics.confusion(np.ones((4, 2), np.float32), target)
-    assert metrics.all_positive_f1(found) == pytest.approx(metrics.f1(counts), abs=1e-15)
-    assert metrics.all_positive_f1(found).tolist() == [pytest.approx(2 * 0.5 / 1.5), 0]
-
-
 def test_best_breaks_ties_by_epoch_then_by_nearness_to_half():
     scores = np.zeros((3, 99))
     scores[1, 80] = scores[2, 49] = 0.8
-    assert metrics.best(scores) == (1, 80)
+    assert metrics.best(scores, metrics.HALF) == (1, 80)
     scores[1, [40, 60]] = 0.8
-    assert metrics.best(scores) == (1, 40)
+    assert metrics.best(scores, metrics.HALF) == (1, 40)
     scores[1, 58] = 0.8
-    assert metrics.best(scores) == (1, 40)  # 0.41 and 0.59 are as near: the lower
+    assert metrics.best(scores, metrics.HALF) == (1, 40)  # 0.41 and 0.59 are as near: the lower
     scores[1, 57] = 0.8
-    assert metrics.best(scores) == (1, 57)
-    assert metrics.best(np.zeros((2, 99))) == (0, metrics.HALF)
+    assert metrics.best(scores, metrics.HALF) == (1, 57)
+    assert metrics.best(np.zeros((2, 99)), metrics.HALF) == (0, metrics.HALF)
 
 
 def test_resampled_f1_is_the_slow_direct_one():
     counts = np.random.default_rng(2).integers(0, 20, (5, 3, 4))
     rng = np.random.default_rng(7)
-    ours = metrics.resample_f1(counts, 50, 7)
+    ours = metrics.f1(metrics.resample(counts, 50, 7))
     for row in rng.multinomial(5, [0.2] * 5, 50):
         taken = np.repeat(np.arange(5), row)
         tp, fp, fn = (sum(counts[s, :, k] for s in taken) for k in range(3))
@@ -125,7 +115,7 @@ def test_resampled_f1_is_the_slow_direct_one():
 def test_resampling_draws_each_subject_by_chance():
     """Two subjects, one all hits and one all misses: F1 is 1, 2/3 and 0 with chances 1/4, 1/2 and 1/4."""
     counts = np.array([[[10, 0, 0, 5]], [[0, 0, 10, 5]]])
-    drawn = metrics.resample_f1(counts, 20_000, 3)[:, 0]
+    drawn = metrics.f1(metrics.resample(counts, 20_000, 3))[:, 0]
     shares = [np.isclose(drawn, value).mean() for value in (1, 2 / 3, 0)]
     assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
     assert metrics.interval(drawn).tolist() == [0, 1]
@@ -140,15 +130,15 @@ def test_interval_of_many_subjects_is_the_delta_method_s():
     # F1 = sum(a) / sum(b) with a = 2 TP and b = 2 TP + FP + FN per subject.
     a, b = 2 * tp, 2 * tp + fp + fn
     deviation = np.sqrt(((a - value * b) ** 2).sum()) / b.sum()
-    low, high = metrics.interval(metrics.resample_f1(counts, 20_000))[0]
+    low, high = metrics.interval(metrics.f1(metrics.resample(counts, 20_000)))[0]
     assert low == pytest.approx(value - 1.96 * deviation, abs=0.06 * deviation)
     assert high == pytest.approx(value + 1.96 * deviation, abs=0.06 * deviation)
 
 
 def test_further_axes_share_the_draws_and_seeds_repeat_them():
     counts = np.random.default_rng(5).integers(0, 9, (6, 2, 4))
-    both = metrics.resample_f1(np.stack([counts, counts], 1), 30, (1, 2))
-    assert both.shape == (30, 2, 2)
+    both = metrics.resample(np.stack([counts, counts], 1), 30, (1, 2))
+    assert both.shape == (30, 2, 2, 4)
     assert (both[:, 0] == both[:, 1]).all()
-    assert (both[:, 0] == metrics.resample_f1(counts, 30, (1, 2))).all()
-    assert (both[:, 0] != metrics.resample_f1(counts, 30, (1, 3))).any()
+    assert (both[:, 0] == metrics.resample(counts, 30, (1, 2))).all()
+    assert (both[:, 0] != metrics.resample(counts, 30, (1, 3))).any()

@@ -20,8 +20,9 @@ from torch import Tensor
 from fautrain.errors import UserError
 from fautrain.models.convert import LoadReport, interpolate_positions, load_encoder
 from fautrain.models.mae import MaskedAutoencoder
-from fautrain.models.vit import SIZES, Size, VisionTransformer, size_of
+from fautrain.models.vit import SIZES, Size, size_of
 from fautrain.models.weights import find_weights
+from tests.bare_encoder import VisionTransformer
 
 torch.set_num_threads(1)
 SMALL = Size("small-for-tests", 24, 2, 4)

@@ -13,7 +13,8 @@ from fautrain.errors import UserError
 from fautrain.losses.au import au_loss
 from fautrain.losses.identity import identity_loss
 from fautrain.models.heads import ActionUnitModel
-from fautrain.models.vit import Size, VisionTransformer, drop_path, size_of
+from fautrain.models.vit import Size, drop_path, size_of
+from tests.bare_encoder import VisionTransformer
 
 torch.set_num_threads(1)
 SMALL = Size("small-for-tests", 24, 3, 4)

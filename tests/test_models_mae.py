@@ -13,9 +13,10 @@ from torch import Tensor
 
 from fautrain.errors import UserError
 from fautrain.losses.pixels import pixel_loss
-from fautrain.models.mae import MaskedAutoencoder, patchify, unpatchify
+from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.vit import Size, size_of
 from fautrain.noise import uniform_noise
+from fautrain.patches import patchify, unpatchify
 
 torch.set_num_threads(1)
 Array = NDArray[np.float64]

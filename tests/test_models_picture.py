@@ -7,29 +7,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from fautrain.losses.pixels import normalise_patches
-from fautrain.models.mae import MaeOutput, MaskedAutoencoder, patchify
-from fautrain.models.picture import IMAGENET_MEAN, IMAGENET_STD, in_colour, masked, picture_grid, reconstruct
-from fautrain.models.vit import Size
+from fautrain.grid import faces
+from fautrain.models.mae import MaeOutput
+from fautrain.models.picture import in_colour, masked, picture_grid, predicted
+from fautrain.patches import normalise_patches, patchify
 
 torch.set_num_threads(1)
 
 
-def model() -> MaskedAutoencoder:
-    return MaskedAutoencoder(
-        Size("small-for-tests", 8, 1, 2),
-        image_px=16,
-        patch_px=4,
-        decoder_width=8,
-        decoder_depth=1,
-        decoder_heads=2,
-    )
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def photographs(n: int = 3) -> tuple[Tensor, Tensor]:
     """Photographs in [0, 1] and the same as the loader hands them over."""
     colours = torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    mean, std = torch.tensor(IMAGENET_MEAN).view(3, 1, 1), torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     return colours, (colours - mean) / std
 
 
@@ -41,43 +33,40 @@ def output_with(prediction: Tensor) -> MaeOutput:
 
 def test_colours_come_back() -> None:
     colours, images = photographs()
-    torch.testing.assert_close(in_colour(images), colours)
-    assert in_colour(images * 100).min() == 0
-    assert in_colour(images * 100).max() == 1
+    torch.testing.assert_close(in_colour(images, MEAN, STD), colours)
+    assert in_colour(images * 100, MEAN, STD).min() == 0
+    assert in_colour(images * 100, MEAN, STD).max() == 1
 
 
 @pytest.mark.parametrize("norm_pix", [False, True])
-@pytest.mark.parametrize("paste_visible", [False, True])
-def test_perfect_prediction_is_the_photograph(norm_pix: bool, paste_visible: bool) -> None:
+def test_perfect_prediction_is_the_photograph(norm_pix: bool) -> None:
     """With `norm_pix` the perfect prediction is the loss's target, so both must normalise alike."""
     colours, images = photographs()
     target = patchify(images, 4)
     output = output_with(normalise_patches(target) if norm_pix else target)
-    shown = reconstruct(model(), images, output, norm_pix=norm_pix, paste_visible=paste_visible)
+    shown = in_colour(predicted(images, output, 4, norm_pix), MEAN, STD)
     torch.testing.assert_close(shown, colours, atol=1e-5, rtol=0)
 
 
-def test_visible_patches_are_pasted_on_request() -> None:
+def test_visible_patches_come_from_the_input() -> None:
     colours, images = photographs()
     output = output_with(torch.zeros(3, 16, 48))
-    mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-    pasted = reconstruct(model(), images, output, norm_pix=False)
-    torch.testing.assert_close(pasted[:, :, :4], colours[:, :, :4])
-    torch.testing.assert_close(pasted[:, :, 4:], mean.expand(3, 3, 12, 16))
-    plain = reconstruct(model(), images, output, norm_pix=False, paste_visible=False)
-    torch.testing.assert_close(plain, mean.expand(3, 3, 16, 16))
+    shown = in_colour(predicted(images, output, 4, norm_pix=False), MEAN, STD)
+    torch.testing.assert_close(shown[:, :, :4], colours[:, :, :4])
+    mean = torch.tensor(MEAN).view(3, 1, 1)
+    torch.testing.assert_close(shown[:, :, 4:], mean.expand(3, 3, 12, 16))
 
 
 def test_hidden_patches_are_grey() -> None:
-    colours, images = photographs()
-    shown = masked(model(), images, output_with(torch.zeros(3, 16, 48)))
+    colours, _ = photographs()
+    shown = masked(colours, output_with(torch.zeros(3, 16, 48)).mask, 4)
     torch.testing.assert_close(shown[:, :, :4], colours[:, :, :4])
     assert (shown[:, :, 4:] == 0.5).all()
 
 
 def test_grid_lays_out_original_masked_reconstruction() -> None:
     colours, images = photographs(3)
-    grid = picture_grid(model(), images, output_with(patchify(images, 4)), norm_pix=False, columns=2)
+    grid = picture_grid(images, output_with(patchify(images, 4)), 4, norm_pix=False, mean=MEAN, std=STD)
     expected = (colours * 255).round().byte().permute(0, 2, 3, 1).numpy()
     assert grid.dtype == np.uint8
     assert grid.shape == (16 + 2 + 16, 2 * (3 * 18 + 4) - 6, 3)
@@ -88,9 +77,13 @@ def test_grid_lays_out_original_masked_reconstruction() -> None:
         assert (hidden[4:] == 128).all()
         np.testing.assert_array_equal(hidden[:4], expected[index][:4])
     assert (grid[18:, 58:] == 255).all()
+    found = faces(grid, 16)
+    assert len(found) == 3
+    np.testing.assert_array_equal(found[2][0], expected[2])
 
 
 def test_grid_of_one_image() -> None:
     _, images = photographs(1)
     output = output_with(torch.zeros(1, 16, 48, dtype=torch.bfloat16))
-    assert picture_grid(model(), images, output, norm_pix=True).shape == (16, 3 * 18 - 2, 3)
+    grid = picture_grid(images, output, 4, norm_pix=True, mean=MEAN, std=STD)
+    assert grid.shape == (16, 3 * 18 - 2, 3)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from fautrain.errors import UserError
-from fautrain.models.vit import SIZES, Attention, Size, VisionTransformer, sincos_positions, size_of
+from fautrain.models.vit import SIZES, Attention, Size, sincos_positions, size_of
+from tests.bare_encoder import VisionTransformer
 
 torch.set_num_threads(1)
 SMALL = Size("small-for-tests", 24, 3, 4)

@@ -3,17 +3,26 @@ end through the commands."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from facecorpus import plugins
 from facecorpus.errors import UserError
-from tests.conftest import run
+from fautrain.data.benchmark import benchmark
+from tests import forked
+from tests.conftest import build_arguments, run, tree
+from tests.data_shards import write_corpus
+from tests.labelled_shards import SMALL, write_labelled
 from tests.small_corpus import draw_pictures
 
 SOURCE = '''
@@ -36,26 +45,218 @@ SOURCE = '''
             record.identity = member.path.split("/")[0]
 '''
 
+TASK = '''
+    from dataclasses import dataclass
 
-FILTER = """
+    from torch import nn
+
+    from fautrain.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig, configuration
+    from fautrain.data import make_loader
+    from fautrain.recipes import recipe
+    from fautrain.task import Task, loader_options, task
+
+    @configuration("colour")
+    @dataclass(frozen=True)
+    class ColourConfig(RunConfig):
+        """Learns a picture's mean colour."""
+
+        task: str = "colour"
+        power: int = 2
+        """Exponent of the error."""
+
+    @task("colour")
+    class Colour(Task):
+        def __init__(self, config, samples):
+            super().__init__(config, samples)
+            self.config, self.corpus, self.layer = config, samples, nn.Linear(3, 3)
+
+        @property
+        def network(self):
+            return self.layer
+
+        def loader(self, rank, world):
+            return make_loader(self.corpus, loader_options(self.config, rank, world))
+
+        def look(self, run_dir, rank, world):
+            return None
+
+        def inputs(self, batch):
+            return (batch.images,)
+
+        def forward(self, *inputs):
+            colours = self.normalised(inputs[0]).mean((2, 3))
+            return {"loss": (self.layer(colours) - colours).abs().pow(self.config.power).mean()}
+
+        def training_flops(self):
+            return 54
+
+    @recipe("colour", task="colour")
+    def colour():
+        """Ours: three numbers from three numbers."""
+        return ColourConfig(
+            name="colour",
+            about="Learns the mean colour.",
+            model=ModelConfig(image_px=32),
+            data=DataConfig(batch_per_step=8, workers=0),
+            optim=OptimConfig(lr=0.05, warmup_epochs=0),
+            train=TrainConfig(epochs=4),
+        )
+'''
+
+ADAPTER = '''
+    from dataclasses import replace
+
+    from torch import nn
+
+    from fautrain.models.build import adapter
+    from fautrain.recipes import recipe
+    from fautrain.recipes.finetuning import tiny
+
+    class Bottleneck(nn.Sequential):
+        def __init__(self, width):
+            super().__init__(nn.Linear(width, 4), nn.ReLU(), nn.Linear(4, width))
+            nn.init.zeros_(self[2].weight)
+
+    @adapter("bottleneck")
+    def bottleneck(model, config):
+        for parameter in model.blocks.parameters():
+            parameter.requires_grad_(False)
+        for block in model.blocks:
+            block.attn_adapter = Bottleneck(model.size.width)
+            block.mlp_adapter = Bottleneck(model.size.width)
+
+    @recipe("bottleneck", task="au")
+    def tiny_with_adapters(dataset):
+        """Ours: blocks that stay as they are, and adapters that learn."""
+        base = tiny(dataset)
+        return replace(
+            base, name="bottleneck", about="For tests.", model=replace(base.model, adapter="bottleneck")
+        )
+'''
+
+TARGET = '''
+    from dataclasses import dataclass
+
+    import numpy as np
+
+    from fautrain.losses import LOSSES
+    from fautrain.targets import TARGETS, UNCODED, Measure, Target, Words
+
+    @LOSSES.register("distance")
+    def distance(logits, targets):
+        """Mean distance over the coded labels."""
+        coded = targets.isfinite()
+        return (logits - targets).abs()[coded].sum() / coded.sum().clamp(min=1)
+
+    @TARGETS.register("strain")
+    @dataclass(frozen=True, kw_only=True)
+    class Strain(Target):
+        """How strongly something moves: the code itself, as a number."""
+
+        headline = Measure("MAE", percent=False, higher=False, about="the mean distance from the code")
+        measures = (Measure("correlation", percent=False, by_fold=True), Measure("near", about="within 1"))
+        loss = "distance"
+        words = Words(
+            baseline="Always the mean",
+            baseline_short="the mean",
+            baseline_phrase="saying the mean of all codes each time",
+            output="movement",
+            short="movement",
+        )
+
+        movements: tuple[str, ...]
+        keys: tuple[str, ...]
+
+        @property
+        def outputs(self):
+            return self.movements
+
+        @property
+        def labels(self):
+            return self.keys
+
+        def known(self, codes):
+            return (codes == UNCODED) | ((codes >= 0) & (codes <= 5))
+
+        def decode(self, codes):
+            return np.where(codes == UNCODED, np.nan, codes).astype(np.float32)
+
+        @staticmethod
+        def activation(logits):
+            return logits
+
+        @staticmethod
+        def check(prediction, target):
+            if (target < 0).any():
+                raise ValueError("a target is below 0")
+
+        @classmethod
+        def statistics(cls, prediction, target, group=None, groups=1):
+            coded = ~np.isnan(target)
+            sums = np.stack([coded, np.where(coded, abs(prediction - target), 0)], axis=-1)
+            found = np.zeros((groups, *sums.shape[1:]))
+            np.add.at(found, np.zeros(len(sums), int) if group is None else group, sums)
+            return found[:, None]
+
+        @staticmethod
+        def score(statistics):
+            return statistics[..., 1] / np.maximum(statistics[..., 0], 1)
+
+        @staticmethod
+        def measured(prediction, target, choice):
+            pairs = list(zip(prediction.T, target.T))
+            return {
+                "correlation": np.array([np.corrcoef(p, t)[0, 1] for p, t in pairs]),
+                "near": np.array([(abs(p - t) <= 1).mean() for p, t in pairs]),
+            }
+
+        @staticmethod
+        def baseline(target):
+            return np.broadcast_to(np.nanmean(target, axis=0), target.shape)
+
+        @staticmethod
+        def support(statistics):
+            return [f"{count:.0f} coded" for count in statistics[:, 0]]
+'''
+
+STRAIN = """
+    title = "Movements of DISFA"
+    kind = "strain"
+    source = "disfa"
+    split = "folds"
+    movements = ["brows", "lips"]
+    keys = ["AU4", "AU12"]
+    videos = ["right"]
+"""
+
+ENGINE = '''
+    import pathlib
+
+    from facecorpus.engines import ENGINES
+
+    @ENGINES.register("toy_backwards")
+    def run(function, context, tasks, workers, *, revive=None):
+        """One task after the other in this process, the last one first."""
+        for task in reversed(tasks):
+            with pathlib.Path(context.out + ".log").open("a") as log:
+                log.write(f"{task.phase}\\n")
+            yield task, function(context, task)
+'''
+
+
+FILTER = '''
     from facecorpus.filters import Limit, measured, rejects
-    from facecorpus.reasons import change, declare
-    from facecorpus.record import State
+    from facecorpus.reasons import change
 
-    TURNED_AWAY = declare(
-        "turned_away",
-        State.REJECTED,
-        "usable face",
-        "The head is turned too far aside.",
-        change("max_yaw", "higher", "the recipe drops heads turned so far"),
-    )
     MAX_YAW = Limit("max_yaw", float | None, None, "Degrees that the head may be turned aside.", high=90.0)
+    REMEDY = change("max_yaw", "higher", "the recipe drops heads turned so far")
 
-    @rejects(TURNED_AWAY, "faces", MAX_YAW)
+    @rejects("faces", MAX_YAW, remedy=REMEDY)
     def turned_away(record, limits, others):
+        """The head is turned too far aside."""
         yaw = abs(measured(record, "yaw_deg"))
         return f"the yaw is {yaw:.2f}, above {limits.max_yaw:g}" if yaw > limits.max_yaw else None
-"""
+'''
 
 DETECTOR = '''
     import numpy as np
@@ -142,7 +343,7 @@ def test_a_filter(tmp_path: Path) -> None:
     assert "limits.max_yaw is 91.0; give a number from 0 to 90" in build("bad", "limits.max_yaw=91")
     assert "did you mean 'limits.max_yaw'?" in build("bad", "limits.max_yew=9")
     without = run("stats", str(tmp_path / "on"), check=False).stderr
-    assert "corpus.json: recipe value limits.max_yaw is unknown" in without
+    assert "corpus.json: limits.max_yaw is no value of the configuration" in without
 
 
 def test_a_detector(tmp_path: Path) -> None:
@@ -157,6 +358,155 @@ def test_a_detector(tmp_path: Path) -> None:
     without = run(*arguments, "--recipe", "sample", *settings, check=False).stderr
     assert "recipe value detector is 'toy-middle'; give one of auto, retinaface-mobilenet025" in without
     assert "FACE_PLUGINS may bring more" in without
+
+
+def test_a_task_and_its_recipe(tmp_path: Path) -> None:
+    """Listed, explained field by field, run, gone on with and timed as those that come with the package."""
+    write_corpus(tmp_path / "corpus", (12, 12))
+    environment = plug(tmp_path, "colours", TASK)
+
+    def fautrain(*arguments: str, code: int = 0) -> forked.Done:
+        done = forked.start(tmp_path, *arguments, environment=environment).end()
+        assert done.code == code, done.err
+        return done
+
+    assert "Learns the mean colour." in fautrain("recipes").out
+    shown = fautrain("recipes", "show", "colour", "--set", "power=1")
+    assert json.loads(shown.out)["power"] == 1
+    assert "Ours: three numbers" in shown.err and "power = 1\n    Exponent of the error." in shown.err
+    data = ("--shards", "corpus", "--recipe", "colour")
+    whole = ("pretrain", *data, "--out", "run")
+    fautrain(*whole, "--set", "train.max_steps=5")
+    fautrain(*whole)
+    lines = (tmp_path / "run/log.jsonl").read_text("utf-8").splitlines()
+    assert json.loads((tmp_path / "run/config.json").read_text("utf-8"))["task"] == "colour"
+    assert "done after step 12" in fautrain(*whole[:-1], "again", "--set", "log.every_steps=4").err
+    assert len(lines) == 2 and "step-00000012" in fautrain("checkpoint", "verify", "run").out
+    assert "loader alone" in fautrain("bench", *data, "--seconds", "0.1").out
+    refusals = (
+        ("finetune", "--dataset", "disfa", "--recipe", "colour"),
+        ("pretrain", *data, "--out", "other", "--set", "task=mae"),
+        ("pretrain", *data, "--out", "other", "--set", "powr=1"),
+    )
+    words = ("colour is one of pretraining", "task='mae' is not 'colour'", "did you mean 'power'?")
+    for arguments, says in zip(refusals, words, strict=True):
+        assert says in fautrain(*arguments, code=2).err
+    without = forked.run(tmp_path, *whole)
+    assert without.code == 2 and "there is no such recipe" in without.err and "FACE_PLUGINS" in without.err
+
+
+def test_an_adapter_and_its_recipe(tmp_path: Path) -> None:
+    """The blocks stay as they were drawn, the adapters learn, and the final model is read with them."""
+    write_labelled(tmp_path / "disfa", "disfa")
+    write_labelled(tmp_path / "bp4d", "bp4d")
+    environment = plug(tmp_path, "adapters", ADAPTER)
+
+    def fautrain(*arguments: str) -> forked.Done:
+        done = forked.start(tmp_path, *arguments, environment=environment).end()
+        assert done.code == 0, done.err
+        return done
+
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    data = ("--dataset", "disfa", "--shards", "disfa", "--fold", "1", "--out", "run")
+    few = ("--set", "train.max_steps=6", "--set", "train.checkpoint_every_steps=3")
+    fautrain("finetune", *data, "--recipe", "bottleneck", *settings, *few)
+    fold = tmp_path / "run/seed-0/fold-1"
+    before, after = (load_file(fold / f"checkpoints/step-0000000{step}/model.safetensors") for step in (3, 6))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    adapters = {name for name in before if "_adapter" in name}
+    assert same == {name for name in before if name.startswith("blocks.")} - adapters
+    assert len(adapters) == 4 * 2 * 4
+    assert load_file(fold / "final/model.safetensors").keys() >= adapters
+    assert "whole final model" in fautrain("checkpoint", "verify", str(fold / "final")).out
+    across = ("--dataset", "bp4d", "--shards", "bp4d", "--out", "across")
+    assert "AU1" in fautrain("evaluate", str(fold / "final"), *across).out
+    arguments = ("finetune", *data[:-1], "other", *settings, "--set", "model.adapter=x")
+    wrong = forked.run(tmp_path, *arguments, "--recipe", "tiny")
+    assert wrong.code == 2 and "model.adapter=x: there is no such adapter" in wrong.err
+
+
+def test_a_target_and_its_loss(tmp_path: Path) -> None:
+    """A headline measure of which less is better, and nothing to choose but the epoch: learnt by its own
+    loss, told in its own words, kept in the final model."""
+    known = benchmark("disfa")
+    write_labelled(tmp_path / "disfa", "disfa")
+    people = f"subjects = {json.dumps(known.subjects)}\nfolds = {json.dumps(known.folds)}\n"
+    (tmp_path / "strain.toml").write_text(textwrap.dedent(STRAIN) + people, "utf-8")
+    environment = plug(tmp_path, "strain", TARGET)
+
+    def fautrain(*arguments: str, code: int = 0) -> forked.Done:
+        done = forked.start(tmp_path, *arguments, environment=environment).end()
+        assert done.code == code, done.err
+        return done
+
+    settings = [word for setting in (*SMALL, "train.epochs=5") for word in ("--set", setting)]
+    data = ("--dataset", "strain.toml", "--shards", "disfa", "--recipe", "tiny", *settings)
+    told = fautrain("finetune", *data, "--fold", "1,2", "--out", "run")
+    head = "           MAE last     selected    published     the mean"
+    assert f"Movements of DISFA; MAE, folds 1, 2 of 3 only\n\n{head}\nbrows" in told.out
+    assert "test mae 0." in told.err
+
+    result = json.loads((tmp_path / "run/result.json").read_text("utf-8"))
+    first, fold = result["runs"][0], tmp_path / "run/seed-0/fold-1"
+    assert (result["kind"], result["outputs"]) == ("strain", ["brows", "lips"])
+    assert first["published"]["mean"] == min(first["curves"]["test"]) < max(first["curves"]["test"])
+    validation = first["curves"]["validation"]
+    assert first["selected"]["epoch"] == 1 + validation.index(min(validation))
+    assert result["last"]["mean"] < 0.9 * result["baseline"]["mean"]
+    low, high = result["last"]["bounds"]["mean"]
+    assert low < result["last"]["mean"] < high
+    table = (tmp_path / "run/table.md").read_text("utf-8")
+    last = [f"{value:.3f}" for value in (*result["last"]["scores"], result["last"]["mean"])]
+    assert f"| **MAE, last epoch** | folds 1, 2 of 3 only | {' | '.join(last[:2])} | **{last[2]}** |" in table
+    near = [100 * value for value in result["last"]["measures"]["near"]]
+    assert f"|  | near, in percent | {near[0]:.1f} | {near[1]:.1f} | {sum(near) / 2:.1f} |" in table
+    assert "## MAE per movement\n" in table and "## Other measures\n" in table
+    assert "| fold | seed | which epoch | epoch | mean MAE | correlation |" in table
+    assert "72 coded" in table and "threshold" not in table and "AU" not in table.replace("AUFormer", "")
+    page = (tmp_path / "run/report.html").read_text("utf-8")
+    assert "Mean MAE over epochs" in page and "threshold" not in page.replace("thresholds{", "")
+
+    card = json.loads((fold / "final/model.json").read_text("utf-8"))
+    assert (card["kind"], card["outputs"], card["threshold"]) == ("strain", ["brows", "lips"], None)
+    assert "whole final model" in fautrain("checkpoint", "verify", str(fold / "final")).out
+    before = (tmp_path / "run/result.json").read_bytes()
+    assert fautrain("evaluate", "run").out and (tmp_path / "run/result.json").read_bytes() == before
+    refused = fautrain("finetune", *data, "--out", "other", "--set", "loss.kind=distant", code=2)
+    assert "there is no loss distant; did you mean 'distance'?" in refused.err
+    without = forked.run(tmp_path, "finetune", *data, "--out", "other")
+    assert without.code == 2 and "strain.toml: there is no kind of target strain" in without.err
+
+
+def test_an_engine(tmp_path: Path, drawn: Path, corpus: Path) -> None:
+    """One function: it runs the units of all phases, and the bytes are those of the local engine."""
+    environment, out = plug(tmp_path, "backwards", ENGINE), tmp_path / "out"
+    run(*build_arguments(drawn, out, more=("--engine", "toy_backwards")), env=environment)
+    assert tree(out) == tree(corpus)
+    phases = Counter(Path(f"{out}.log").read_text("utf-8").split())
+    assert phases["verify"] == sum(count for phase, count in phases.items() if phase != "verify") + 1
+    assert list(phases) == ["inventory", "score", "select", "materialise", "verify"]
+    run("verify", str(out), "--engine", "toy_backwards", env=environment)
+    assert Path(f"{out}.log").read_text("utf-8").split().count("verify") == 2 * phases["verify"]
+    unknown = run("score", str(out), "--engine", "locl", check=False)
+    assert unknown.returncode == 2
+    assert "--engine locl: there is no such engine; did you mean 'local'?" in unknown.stderr
+
+
+def test_the_list_of_what_a_new_x_touches() -> None:
+    """Everything that is registered lies in the folder that CONTRIBUTING names, and its toy is shown here."""
+    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\w+) \| `([\w/]+)/`.*\| `([\w.]+)\.([A-Z]+)` \| `(\w+)` \|$", text, re.MULTILINE)
+    assert [row[0] for row in rows] == [
+        *("source", "filter", "detector", "engine"),
+        *("target", "loss", "task", "recipe", "adapter"),
+    ]
+    for _, folder, module, name, shown in rows:
+        assert callable(globals()[shown])
+        registry = getattr(importlib.import_module(module), name)
+        for registered in registry:
+            thing = registry.get(registered)
+            module_of = getattr(thing, "func", thing).__module__
+            assert module_of.startswith(folder.replace("/", "."))
 
 
 def test_a_registry() -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from facecorpus import recipes
 from facecorpus.errors import UserError
-from facecorpus.recipes import RECIPES, override, recipe
+from facecorpus.recipes import RECIPES, CorpusRecipe, recipe
+from facecorpus.typed import build, override, to_plain
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_survives_json(name: str) -> None:
     made = recipe(name)
     assert made.name == name
-    assert recipes.from_plain(recipes.to_plain(made)) == made
+    assert build(CorpusRecipe, to_plain(made)) == made
 
 
 def test_override_converts_by_the_annotation() -> None:
@@ -46,12 +46,12 @@ def test_override_converts_by_the_annotation() -> None:
         ("limits.min_sid_px=3", "min_side_px"),
         ("limit.min_side_px=3", "limits"),
         ("jpeg_qualty=3", "jpeg_quality"),
-        ("jpeg_quality=high", "type int"),
+        ("jpeg_quality=high", "a whole number"),
         ("jpeg_quality=101", "1 to 100"),
         ("align=eye", "similarity, eyes"),
         ("align", "NAME=VALUE"),
         ("limits.min_face_score=1.5", "min_face_score"),
-        ("sidecar_json=1", "type bool"),
+        ("sidecar_json=1", "true or false"),
         ("detector=none", "align=none"),
         ("pyramid_px=320,160", "rising"),
         ("seed=-1", "2\\^64"),
@@ -69,9 +69,9 @@ def test_unknown_recipe_suggests_the_nearest() -> None:
 
 
 def test_a_value_of_a_group_that_is_off_is_refused_until_it_is_on() -> None:
-    plain = recipes.recipe("face9m-script")
+    plain = recipe("face9m-script")
     assert plain.dedup is None
     with pytest.raises(UserError, match=r"dedup is off in this recipe.*put --set dedup=\{\} before it"):
-        recipes.override(plain, ["dedup.image_radius=20"])
-    rules = recipes.override(plain, ["dedup={}", "dedup.image_radius=20"]).dedup
+        override(plain, ["dedup.image_radius=20"])
+    rules = override(plain, ["dedup={}", "dedup.image_radius=20"]).dedup
     assert rules is not None and rules.image_radius == 20

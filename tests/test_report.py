@@ -24,20 +24,19 @@ from PIL import Image
 from facecorpus import ledger
 from facecorpus.errors import UserError
 from facecorpus.ledger import TERMINAL, SourceLedger
+from facecorpus.pages import visible
 from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory, verify
 from facecorpus.phases.corpus import Corpus
 from facecorpus.reasons import REASONS
 from facecorpus.record import State
 from facecorpus.report import gallery, ledger_json, ledger_text, write_report
-from facecorpus.report.charts import histogram
+from facecorpus.report.charts import Measure, histogram, measure
 from facecorpus.report.counts import total
-from facecorpus.report.drawing import crop_corners, data_uri
 from facecorpus.report.funnel import KEPT, OTHER, funnel
-from facecorpus.report.measures import Measure, measure
-from facecorpus.report.page import short, visible
+from facecorpus.report.page import short
 from facecorpus.report.survey import Group, Row, Survey, survey
-from facecorpus.report.tiles import THUMB_PX
+from facecorpus.report.tiles import THUMB_PX, crop_corners, data_uri
 
 
 class Page(HTMLParser):

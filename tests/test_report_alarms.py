@@ -11,10 +11,11 @@ import pytest
 from conftest import run
 
 from facecorpus.reasons import REASONS
-from facecorpus.recipes import CorpusRecipe, face9m_script, override, sample, to_plain
+from facecorpus.recipes import CorpusRecipe, face9m_script, sample
 from facecorpus.report.alarms import remedy
 from facecorpus.synth.face import Framing, draw_face
 from facecorpus.synth.identity import Identity
+from facecorpus.typed import override, to_plain
 
 
 def draw(path: Path, number: int, side_px: int, **framing: float) -> np.ndarray:

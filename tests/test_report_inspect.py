@@ -17,8 +17,8 @@ from facecorpus.phases import verify
 from facecorpus.phases.corpus import Corpus
 from facecorpus.record import State
 from facecorpus.report import inspect_record
-from facecorpus.report.drawing import BOX, POINT, QUAD
-from facecorpus.report.lookup import nearest
+from facecorpus.report.inspection import nearest
+from facecorpus.report.tiles import BOX, POINT, QUAD
 
 
 @pytest.fixture(scope="module")

@@ -226,11 +226,6 @@ def test_grid_of_another_layout_is_shown_whole(tmp_path: Path) -> None:
     assert decoded(uri[1]).shape == (50, 71, 3)
 
 
-def test_grids_are_laid_out_as_the_model_draws_them() -> None:
-    picture = pytest.importorskip("fautrain.models.picture")
-    assert picture.GAP_PX == grids.GAP_PX
-
-
 def test_changed_settings_are_marked_with_the_recipes_value(tmp_path: Path) -> None:
     text = write_report(make_run(tmp_path / "run"), None).read_text("utf-8")
     rows = re.findall(r'<tr class="changed"><th>(.*?)</th>', text)

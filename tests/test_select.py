@@ -26,7 +26,7 @@ def test_a_read_only_package_without_a_home_has_its_kernels_all_the_same(tmp_pat
         Path(facecorpus.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "synth")
     )
     (package / "dedup" / "__pycache__").touch()
-    script = "from facecorpus.dedup import compiled\nprint(compiled.load())\n"
+    script = "from facecorpus.dedup.clusters import load_compiled\nprint(load_compiled())\n"
     script += (
         "from facecorpus.dedup import cluster_kernel\nprint(cluster_kernel.near_leaders.stats.cache_path)"
     )

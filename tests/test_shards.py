@@ -104,4 +104,4 @@ def test_keys_and_order_are_stable_across_versions() -> None:
         shards.sample_key("celeba/000001.jpg")
         == hashlib.blake2b(b"celeba/000001.jpg", digest_size=8).hexdigest()
     )
-    assert shards.shuffle_order("ab", 0) != shards.shuffle_order("ab", 1)
+    assert shards.shuffle_rank("ab", 0) != shards.shuffle_rank("ab", 1)

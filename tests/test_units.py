@@ -64,7 +64,9 @@ def test_discard_removes_what_the_plan_no_longer_holds(tmp_path: Path, unit: Uni
     kept = produce(tmp_path, unit)
     other = Unit("score", "lfw/part-0f", "d", 1)
     gone = produce(tmp_path, other, "scores/lfw/part-0f.parquet")
-    assert units.discard(Done(str(tmp_path)), "score", {unit.name}, set()) == [other.name]
+    assert units.claim(
+        Done(str(tmp_path)), "score", {unit.name: [kept.relative_to(tmp_path).as_posix()]}
+    ) == [other.name]
     assert kept.exists() and not gone.exists()
     assert names(tmp_path) == [unit.name]
 

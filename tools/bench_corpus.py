@@ -45,8 +45,8 @@ from facecorpus.faces.framing import frame
 from facecorpus.faces.pose import pose_degrees
 from facecorpus.faces.pyramid import detect_many
 from facecorpus.faces.warp import warp
-from facecorpus.filters.measures import measure_crop
 from facecorpus.images import decode, encode_jpeg, read_header
+from facecorpus.images.measures import measure_crop
 from facecorpus.phases import inventory, judging, score
 from facecorpus.sources.base import parse_spec
 from facecorpus.units import Done

@@ -57,9 +57,7 @@ def main() -> None:
         codes = planted_codes(records)
         for radius in options.radius:
             seconds, pairs = timed(
-                lambda codes=codes, radius=radius: hamming_join(
-                    codes, radius, expand=False, workers=options.workers
-                )
+                lambda codes=codes, radius=radius: hamming_join(codes, radius, workers=options.workers)
             )
             report(f"Hamming join, radius {radius}", records, seconds, f"{len(pairs.u):,} pairs")
         if not options.join_only:

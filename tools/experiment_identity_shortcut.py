@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facecorpus.typed import build
 from fautrain.evaluation import FoldResult, evaluate_fold
 from fautrain.probe import (
     PROBE_BP4D,
@@ -30,7 +31,6 @@ from fautrain.probe import (
     draw_f1_curves,
     draw_probe_curves,
 )
-from fautrain.typed import build
 
 FOLD = 1
 CE = "ce"
@@ -258,11 +258,11 @@ _HEADS = (
 def _cells(group: list[Outcome]) -> list[str]:
     folds = [outcome.fold for outcome in group]
     probes = [outcome.probe for outcome in group]
-    areas = [float(np.mean([a for a in fold.last.auc if a is not None])) for fold in folds]
+    areas = [float(np.mean([a for a in fold.last.measures["AUC"] if a is not None])) for fold in folds]
     return [
-        _percent([fold.published.mean_f1 for fold in folds]),
+        _percent([fold.published.mean for fold in folds]),
         ", ".join(str(fold.published.epoch) for fold in folds),
-        _percent([fold.last.mean_f1 for fold in folds]),
+        _percent([fold.last.mean for fold in folds]),
         _percent(areas),
         _percent([p.frames.published.best.value for p in probes]),
         _percent([p.frames.logistic.accuracy.value for p in probes]),
@@ -323,7 +323,7 @@ def _figures(outcomes: list[Outcome], runs: Path, out: Path, shards: str) -> Non
         f1.append(RunCurve(point.title, tuple(map(float, curves.epochs)), curves.test_best))
     chance = shown[0].probe.frames.chance
     draw_probe_curves(accuracy, out / "figure-3.png", chance=chance, reference=PROBE_BP4D)
-    baseline = float(np.mean(shown[0].fold.all_positive))
+    baseline = float(np.mean(shown[0].fold.baseline))
     draw_f1_curves(f1, out / "figure-5.png", baseline=baseline)
     embeddings = {}
     for outcome in shown:

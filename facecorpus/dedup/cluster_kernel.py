@@ -237,18 +237,9 @@ def near_leaders(
             if hop == 1:
                 for k in range(photo.item_start[lead], photo.item_start[lead + 1]):
                     found, count = _gather(
-                        PHOTO,
-                        0,
-                        photo.of_item[k],
-                        photo,
-                        lead,
-                        items,
-                        crop,
-                        same_face_radius,
-                        cluster,
-                        found,
-                        count,
-                    )
+                        PHOTO, 0, photo.of_item[k], photo, lead, items, crop, same_face_radius,
+                        cluster, found, count,
+                    )  # fmt: skip
             for via in taken[hop - 1 : size]:
                 found, count = _gather_near(
                     IMAGE, image, hop, via, lead, items, crop, same_face_radius, cluster, found, count

@@ -17,14 +17,18 @@ next one, ...), and it promises:
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facecorpus.dedup.join import distinct_codes, join_distinct
+from facecorpus.dedup.join import distinct_codes, hamming_join
 from facecorpus.dedup.rules import DedupRules
 
 NEAR_KINDS = ("photo", "image", "crop")
@@ -194,9 +198,9 @@ def _links(
     code[usable] = number
     distinct = np.ascontiguousarray(hashes[usable[first]])
     if radius is None:
-        pairs = join_distinct(distinct[:0], 0)
+        pairs = hamming_join(distinct[:0], 0)
     else:
-        pairs = join_distinct(distinct, radius, workers=workers, max_pairs=max_pairs, progress=progress)
+        pairs = hamming_join(distinct, radius, workers=workers, max_pairs=max_pairs, progress=progress)
     near = np.concatenate([pairs.u, pairs.v])
     return Links(
         code=code,
@@ -263,3 +267,28 @@ def _starts(values: Int32, size: int) -> NDArray[np.int64]:
 
 def _none(size: int) -> Int32:
     return np.full(size, -1, np.int32)
+
+
+def load_compiled() -> bool:
+    """Import the kernels; returns whether they will be compiled at their first call, which takes a while.
+
+    numba keeps machine code beside the module or in the user's cache folder. Where neither may be written it
+    refuses to define a function; it then gets a folder of this process's own, and compiles each time.
+    """
+    from numba.core import config  # slow to import, and only a search for duplicates needs it
+
+    try:
+        from facecorpus.dedup import cluster_kernel
+    except RuntimeError:
+        settings: Any = config
+        settings.CACHE_DIR = tempfile.mkdtemp(prefix="facecorpus-numba-")
+        atexit.register(shutil.rmtree, settings.CACHE_DIR, ignore_errors=True)
+        from facecorpus.dedup import cluster_kernel
+    return not _is_kept(cluster_kernel.near_leaders, Path(cluster_kernel.__file__))
+
+
+def _is_kept(function: Any, source: Path) -> bool:
+    """Whether there is an index of machine code for the function that is newer than its source."""
+    folder = Path(function.stats.cache_path)
+    found = folder.glob(f"{source.stem}.{function.__name__}*.nbi")
+    return any(path.stat().st_mtime >= source.stat().st_mtime for path in found)

@@ -6,8 +6,7 @@ pigeonhole principle some band b differs in at most f_b bits as soon as the sum 
 exceeds r. So each band is grouped by its key, and only groups whose keys differ in at most f_b bits are
 compared, in full. A pair that several bands bring together is reported by the first of them.
 
-Equal codes are set aside first and only distinct ones are joined, so a million copies of one code cost
-nothing.
+Equal codes are set aside first (`distinct_codes`), so a million copies of one code cost nothing.
 """
 
 from __future__ import annotations
@@ -49,47 +48,6 @@ class Pairs(NamedTuple):
     """Bits in which the two codes differ."""
 
 
-def hamming_join(
-    codes: Codes,
-    radius: int,
-    *,
-    expand: bool = True,
-    workers: int = 1,
-    max_pairs: int = 1 << 30,
-    progress: Callable[[int, int], None] | None = None,
-) -> Pairs:
-    """Every pair of rows whose codes differ in at most `radius` bits.
-
-    Args:
-        codes: uint8 (N, 32).
-        radius: 0 to 63 bits.
-        expand: True gives every pair of rows. False gives what has the same connected components without the
-            n^2 pairs of n equal codes: rows of equal codes are tied to the smallest such row (distance 0),
-            and a near pair of codes appears once, between the smallest rows that hold them.
-        workers: threads; the result does not depend on it.
-        max_pairs: a bound on the number of pairs, and so on memory (10 bytes each while joining, 26 while
-            sorting).
-        progress: called with (bands done, bands in all) after each band.
-
-    Returns:
-        The pairs, sorted.
-
-    Raises:
-        TooManyPairsError: more than `max_pairs` pairs.
-        ValueError: `codes` or `radius` is not as stated.
-    """
-    first, code_of_row = distinct_codes(codes)
-    near = join_distinct(codes[first], radius, workers=workers, max_pairs=max_pairs, progress=progress)
-    # Distinct codes come in the order of their smallest row, so u < v carries over.
-    if not expand:
-        rows = np.arange(codes.shape[0], dtype=np.int32)
-        copies = rows[first[code_of_row] != rows]
-        u = np.concatenate([first[near.u], first[code_of_row[copies]]])
-        v = np.concatenate([first[near.v], copies])
-        return _sorted(u, v, np.concatenate([near.distance, np.zeros(copies.size, np.int16)]))
-    return _expand(near, code_of_row, first.size, max_pairs)
-
-
 def distinct_codes(codes: Codes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The distinct codes, in the order of their first row.
 
@@ -122,7 +80,7 @@ def distinct_codes(codes: Codes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return first[by_row].astype(np.int32), code_of_row
 
 
-def join_distinct(
+def hamming_join(
     codes: Codes,
     radius: int,
     *,
@@ -130,7 +88,20 @@ def join_distinct(
     max_pairs: int = 1 << 30,
     progress: Callable[[int, int], None] | None = None,
 ) -> Pairs:
-    """`hamming_join` for codes that are all different (a pair of equal codes is reported as well)."""
+    """Every pair of rows whose codes differ in at most `radius` bits.
+
+    Args:
+        codes: uint8 (N, 32). n equal ones make n^2 pairs, so take `distinct_codes` first.
+        radius: 0 to 63 bits.
+        workers: threads; the result does not depend on it.
+        max_pairs: a bound on the number of pairs, and so on memory (10 bytes each while joining, 26 while
+            sorting).
+        progress: called with (bands done, bands in all) after each band.
+
+    Raises:
+        TooManyPairsError: more than `max_pairs` pairs.
+        ValueError: `codes` or `radius` is not as stated.
+    """
     if not 0 <= radius <= MAX_RADIUS:
         raise ValueError(f"radius must be 0 to {MAX_RADIUS} bits, got {radius}")
     words = _words(codes, _BIT_ORDER)
@@ -193,25 +164,3 @@ def _masks(flips: int) -> NDArray[np.int64]:
 def _sorted(u: NDArray[np.int32], v: NDArray[np.int32], distance: NDArray[np.int16]) -> Pairs:
     order = np.argsort((u.astype(np.int64) << 32) | v, kind="stable")
     return Pairs(u[order], v[order], distance[order])
-
-
-def _expand(near: Pairs, code_of_row: NDArray[np.int32], codes: int, max_pairs: int) -> Pairs:
-    """Pairs of distinct codes, and the equal ones, as pairs of rows."""
-    size = np.bincount(code_of_row, minlength=codes).astype(np.int64)
-    start = np.cumsum(size) - size
-    rows = np.argsort(code_of_row, kind="stable").astype(np.int32)
-    a = np.concatenate([near.u, np.arange(codes, dtype=np.int32)])
-    b = np.concatenate([near.v, np.arange(codes, dtype=np.int32)])
-    bits = np.concatenate([near.distance, np.zeros(codes, np.int16)])
-    products = size[a] * size[b]
-    total = int(products.sum())
-    if int(products[: near.u.size].sum() + (size * (size - 1) // 2).sum()) > max_pairs:
-        raise TooManyPairsError(f"more than {max_pairs} pairs of rows")
-    pair = np.repeat(np.arange(products.size), products)
-    within = np.arange(total) - np.repeat(np.cumsum(products) - products, products)
-    u = rows[start[a[pair]] + within // size[b[pair]]]
-    v = rows[start[b[pair]] + within % size[b[pair]]]
-    # A code paired with itself gives each pair of its rows twice, and each row with itself.
-    once = (a[pair] != b[pair]) | (u < v)
-    u, v = u[once], v[once]
-    return _sorted(np.minimum(u, v), np.maximum(u, v), bits[pair[once]])

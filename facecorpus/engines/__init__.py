@@ -43,4 +43,4 @@ class Engine(Protocol):
         ...
 
 
-ENGINES = Registry[Engine]("there is no engine {}", __name__)
+ENGINES = Registry[Engine]("--engine {}: there is no such engine", __name__)

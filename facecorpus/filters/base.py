@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import types
 import typing
@@ -12,11 +13,13 @@ from typing import Any, Literal, NamedTuple
 
 from facecorpus.errors import UserError
 from facecorpus.plugins import Registry
-from facecorpus.reasons import Reason
-from facecorpus.record import Record
+from facecorpus.reasons import REASONS, Reason, Remedy, declare
+from facecorpus.record import Record, State
 
 Stage = Literal["header", "faces", "crop"]
 """When a filter looks: before any pixel is decoded, after detection, or at the finished crop."""
+_STEP_OF: Mapping[Stage, str] = {"header": "right shape", "faces": "usable face", "crop": "clear crop"}
+Rule = Callable[..., str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Filter:
     """Filters of a stage judge in this order; equal ones as they were registered."""
     limits: tuple[Limit, ...]
     """The first turns the filter off when it is None."""
-    rule: Callable[..., str | None]
+    rule: Rule
 
 
 FILTERS: Registry[Filter] = Registry("there is no filter {}")
@@ -67,25 +70,32 @@ LIMITS: Registry[Limit] = Registry("recipe value limits.{} is unknown")
 """Their limits."""
 
 
-def rejects(reason: Reason, stage: Stage, *limits: Limit, order: int = 100) -> Callable[..., Any]:
-    """Register the decorated rule as a filter.
+def rejects(
+    stage: Stage, *limits: Limit, remedy: Remedy = "", step: str = "", order: int = 100
+) -> Callable[[Rule], Rule]:
+    """Register the decorated rule as a filter. Its name is that of the reason, its docstring what that means.
 
     The rule is called with (record, limits), at "faces" with (record, limits, others), where `others` are
     the (score, interocular_px) of the picture's further faces. It answers None to keep the record, or one
     sentence with the numbers. A value exactly at its limit is kept.
 
     Args:
-        reason: why it rejects.
         stage: when it looks.
         limits: what it applies. A plug-in's first one is None by default: the filter is then off, and the
             limit no part of a recipe that does not set it.
+        remedy: see `Reason`; not asked for a reason that is declared already, as others give it too.
+        step: of the funnel, where it is not the stage's own.
         order: see `Filter`.
     """
 
-    def register(rule: Callable[..., str | None]) -> Callable[..., str | None]:
+    def register(rule: Rule) -> Rule:
+        name, about = rule.__name__, inspect.getdoc(rule) or ""
+        if name not in REASONS:
+            declare(name, State.REJECTED, step or _STEP_OF[stage], about, remedy)
         for limit in limits:
             LIMITS.register(limit.name)(limit)
-        FILTERS.register(reason.name)(Filter(reason, stage, order, limits, rule))
+            Limits.__annotations__[limit.name] = limit.hint
+        FILTERS.register(name)(Filter(REASONS.get(name), stage, order, limits, rule))
         return rule
 
     return register

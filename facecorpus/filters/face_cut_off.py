@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from facecorpus.filters.base import Limit, Limits, measured, rejects
-from facecorpus.reasons import change, declare
-from facecorpus.record import Record, State
+from facecorpus.reasons import change
+from facecorpus.record import Record
 
-FACE_CUT_OFF = declare(
-    "face_cut_off",
-    State.REJECTED,
-    "usable face",
-    "The picture ends within the face: too much even of the tightest crop would lie outside.",
-    change(
-        "max_padded",
-        "higher",
-        "its pictures end within the face, more than limits.max_padded even for the tightest crop",
-    ),
-)
 MAX_PADDED = Limit(
     "max_padded",
     float,
@@ -25,11 +14,12 @@ MAX_PADDED = Limit(
     "nearer, at the nearest from the brows to just below the mouth (`facecorpus.faces.framing`); 1 is off.",
     high=1.0,
 )
+WHY = "its pictures end within the face, more than limits.max_padded even for the tightest crop"
 
 
-@rejects(FACE_CUT_OFF, "crop", MAX_PADDED, order=10)
+@rejects("crop", MAX_PADDED, step="usable face", remedy=change("max_padded", "higher", WHY), order=10)
 def face_cut_off(record: Record, limits: Limits) -> str | None:
-    """Of the crop as it was cut."""
+    """The picture ends within the face: too much even of the tightest crop would lie outside."""
     padded = measured(record, "padded")
     if padded <= limits.max_padded:
         return None

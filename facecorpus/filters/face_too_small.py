@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from facecorpus.filters.base import Limit, Limits, measured, rejects
-from facecorpus.reasons import change, declare
-from facecorpus.record import Record, State
+from facecorpus.reasons import change
+from facecorpus.record import Record
 
-FACE_TOO_SMALL = declare(
-    "face_too_small",
-    State.REJECTED,
-    "usable face",
-    "The eyes are closer together, in source pixels, than the limit.",
-    change("min_interocular_px", "lower", "the recipe drops faces whose eyes are so near"),
-)
 MIN_INTEROCULAR = Limit(
     "min_interocular_px",
     float,
@@ -20,11 +13,12 @@ MIN_INTEROCULAR = Limit(
     "Distance between the eyes in source pixels. A profile's eyes are close however large the face is. 0 is "
     "off.",
 )
+REMEDY = change("min_interocular_px", "lower", "the recipe drops faces whose eyes are so near")
 
 
-@rejects(FACE_TOO_SMALL, "faces", MIN_INTEROCULAR, order=20)
+@rejects("faces", MIN_INTEROCULAR, remedy=REMEDY, order=20)
 def face_too_small(record: Record, limits: Limits, _: object) -> str | None:
-    """Of the face itself."""
+    """The eyes are closer together, in source pixels, than the limit."""
     apart = measured(record, "interocular_px")
     if apart >= limits.min_interocular_px:
         return None

@@ -6,8 +6,11 @@ from typing import Any
 
 from facecorpus.faces.weights import STRONGEST
 from facecorpus.filters.base import Limit, Limits, rejects
-from facecorpus.reasons import declare
-from facecorpus.record import Record, State
+from facecorpus.record import Record
+
+MIN_FACE_SCORE = Limit(
+    "min_face_score", float, 0.8, "Detector score, 0 to 1, from which a face counts as one.", high=1.0
+)
 
 
 def _remedy(recipe: Any) -> str:
@@ -18,21 +21,9 @@ def _remedy(recipe: Any) -> str:
     )
 
 
-NO_FACE = declare(
-    "no_face",
-    State.REJECTED,
-    "usable face",
-    "The detector saw no face, or none it was sure of (yellow, where there was one).",
-    _remedy,
-)
-MIN_FACE_SCORE = Limit(
-    "min_face_score", float, 0.8, "Detector score, 0 to 1, from which a face counts as one.", high=1.0
-)
-
-
-@rejects(NO_FACE, "faces", MIN_FACE_SCORE, order=10)
+@rejects("faces", MIN_FACE_SCORE, remedy=_remedy, order=10)
 def no_face(record: Record, limits: Limits, _: object) -> str | None:
-    """No face, or a main one of too low a score."""
+    """The detector saw no face, or none it was sure of (yellow, where there was one)."""
     if record.face_score is None:
         return "no face was found"
     if record.face_score >= limits.min_face_score:

@@ -6,16 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from facecorpus.filters.base import Limit, Limits, measured, rejects
-from facecorpus.reasons import declare
-from facecorpus.record import Record, State
+from facecorpus.record import Record
 
-SEVERAL_FACES = declare(
-    "several_faces",
-    State.REJECTED,
-    "usable face",
-    "The recipe wants one face, and another one rivals it.",
-    "--set limits.faces=main keeps the most prominent face of each, --set limits.faces=all every one",
-)
 FACES = Limit(
     "faces",
     Literal["one", "main", "all"],
@@ -30,11 +22,12 @@ RIVAL_RATIO = Limit(
     "For `one`: a further face is a rival if its eyes are at least this fraction of the main face's distance "
     "apart; smaller ones are passers-by.",
 )
+REMEDY = "--set limits.faces=main keeps the most prominent face of each, --set limits.faces=all every one"
 
 
-@rejects(SEVERAL_FACES, "faces", FACES, RIVAL_RATIO, order=30)
+@rejects("faces", FACES, RIVAL_RATIO, remedy=REMEDY, order=30)
 def several_faces(record: Record, limits: Limits, others: Sequence[tuple[float, float]]) -> str | None:
-    """Of all in the picture."""
+    """The recipe wants one face, and another one rivals it."""
     main_px, ratio = measured(record, "interocular_px"), limits.rival_ratio
     rivals = [px for score, px in others if score >= limits.min_face_score and px >= ratio * main_px]
     if limits.faces != "one" or not rivals:

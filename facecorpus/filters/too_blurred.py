@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from facecorpus.filters.base import Limit, Limits, measured, rejects
-from facecorpus.reasons import change, declare
-from facecorpus.record import Record, State
+from facecorpus.reasons import change
+from facecorpus.record import Record
 
-TOO_BLURRED = declare(
-    "too_blurred",
-    State.REJECTED,
-    "clear crop",
-    "The crop is less sharp than the limit.",
-    change("min_sharpness", "lower", "the recipe drops crops so blurred"),
-)
 MIN_SHARPNESS = Limit(
     "min_sharpness",
     float,
     0.0,
     "Variance of the Laplacian of the crop's luma (`measure_crop`); depends on the crop's size; 0 is off.",
 )
+REMEDY = change("min_sharpness", "lower", "the recipe drops crops so blurred")
 
 
-@rejects(TOO_BLURRED, "crop", MIN_SHARPNESS, order=30)
+@rejects("crop", MIN_SHARPNESS, remedy=REMEDY, order=30)
 def too_blurred(record: Record, limits: Limits) -> str | None:
-    """By the crop's sharpness."""
+    """The crop is less sharp than the limit."""
     sharpness = measured(record, "sharpness")
     if sharpness >= limits.min_sharpness:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from facecorpus.filters.base import Limit, Limits, measured, rejects
-from facecorpus.reasons import TOO_MANY_PIXELS
 from facecorpus.record import Record
 
 MAX_PIXELS = Limit(
@@ -15,9 +14,9 @@ MAX_PIXELS = Limit(
 )
 
 
-@rejects(TOO_MANY_PIXELS, "header", MAX_PIXELS, order=10)
+@rejects("header", MAX_PIXELS, order=10)
 def too_many_pixels(record: Record, limits: Limits) -> str | None:
-    """Of the upright source."""
+    """See `reasons.TOO_MANY_PIXELS`: the codecs give it too."""
     width, height = measured(record, "width_px"), measured(record, "height_px")
     if width * height <= limits.max_pixels:
         return None

@@ -10,14 +10,21 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from facecorpus.images.picture import Pixels
+from facecorpus.images.picture import Header, Pixels
 
 _ORIENTATION = 0x0112
 _INTEGER_SIZES = {1: 1, 3: 2, 4: 4}
 """TIFF types BYTE, SHORT (the standard's), LONG: all three are met in the wild."""
 
-SIDEWAYS = frozenset((5, 6, 7, 8))
+_SIDEWAYS = frozenset((5, 6, 7, 8))
 """Orientations that exchange width and height."""
+
+
+def header_of(kind: str, width: int, height: int, orientation: int, frames: int = 1) -> Header:
+    """The header of a picture whose size is given as stored, before orientation."""
+    if orientation in _SIDEWAYS:
+        width, height = height, width
+    return Header(kind, width, height, orientation, frames)
 
 
 def orientation_of(exif: bytes | None) -> int:
@@ -40,7 +47,7 @@ def orientation_of(exif: bytes | None) -> int:
 
 def upright(rgb: Pixels, orientation: int) -> Pixels:
     """The picture turned and mirrored as `orientation` (1 to 8) asks; `rgb` itself for 1."""
-    if orientation in SIDEWAYS:
+    if orientation in _SIDEWAYS:
         rgb = np.asarray(cv2.transpose(rgb), dtype=np.uint8)
     flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
     if flip is not None:

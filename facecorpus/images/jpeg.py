@@ -20,7 +20,7 @@ import numpy as np
 import simplejpeg  # pyright: ignore[reportMissingTypeStubs]
 from PIL import Image
 
-from facecorpus.images.exif import SIDEWAYS, orientation_of, upright
+from facecorpus.images.exif import header_of, orientation_of, upright
 from facecorpus.images.picture import Header, ImageError, Picture, Pixels, check_pixels, unsupported
 from facecorpus.reasons import CORRUPT
 
@@ -114,11 +114,7 @@ def read_markers(data: bytes) -> Markers:
 def read_header(data: bytes) -> Header:
     """Size and orientation of a JPEG, some hundred thousand a second."""
     markers = read_markers(data)
-    orientation = orientation_of(markers.exif)
-    width, height = markers.width_px, markers.height_px
-    if orientation in SIDEWAYS:
-        width, height = height, width
-    return Header("jpeg", width, height, orientation, 1)
+    return header_of("jpeg", markers.width_px, markers.height_px, orientation_of(markers.exif))
 
 
 def decode(data: bytes, header: Header, min_side_px: int | None, max_pixels: int) -> Picture:

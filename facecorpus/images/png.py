@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from facecorpus.images.exif import SIDEWAYS, orientation_of
+from facecorpus.images.exif import header_of, orientation_of
 from facecorpus.images.picture import Header, ImageError
 from facecorpus.reasons import CORRUPT
 
@@ -45,9 +45,7 @@ def read_header(data: bytes) -> Header:
             frames = max(1, int.from_bytes(data[start : min(end, start + 4)], "big"))
     if not (width and height):
         raise ImageError(CORRUPT, "the PNG has no valid header")
-    if orientation in SIDEWAYS:
-        width, height = height, width
-    return Header("png", width, height, orientation or 1, frames)
+    return header_of("png", width, height, orientation or 1, frames)
 
 
 def picture_only(data: bytes) -> bytes:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from facecorpus.images import png
-from facecorpus.images.exif import SIDEWAYS, orientation_of, upright
+from facecorpus.images.exif import header_of, orientation_of, upright
 from facecorpus.images.picture import Header, ImageError, Picture, Pixels, check_pixels, unsupported
 from facecorpus.reasons import CORRUPT, TOO_MANY_PIXELS
 
@@ -131,10 +131,7 @@ def read_header(data: bytes, kind: str) -> Header:
         if kind == "tiff":  # Pillow gives the size after orientation, and applies it on decoding
             value = dict(getattr(image, "tag_v2", {})).get(0x0112, 1)
             return Header(kind, width, height, value if value in range(1, 9) else 1, _frames(image))
-        orientation = orientation_of(image.info.get("exif"))
-        if orientation in SIDEWAYS:
-            width, height = height, width
-        return Header(kind, width, height, orientation, _frames(image))
+        return header_of(kind, width, height, orientation_of(image.info.get("exif")), _frames(image))
 
 
 def _frames(image: Image.Image) -> int:

@@ -12,9 +12,10 @@ from typing import Any
 from facecorpus import schema, storage, units
 from facecorpus.errors import UserError
 from facecorpus.faces.weights import LIGHTEST
-from facecorpus.recipes import CorpusRecipe, from_plain, to_plain
+from facecorpus.recipes import CorpusRecipe
 from facecorpus.sources.base import Source, make_source
 from facecorpus.sources.facts import facts
+from facecorpus.typed import build, to_plain
 
 CONFIG = "corpus.json"
 INDEXES = "inventory/index"
@@ -140,7 +141,7 @@ def load(out: str) -> Corpus:
         )
     try:
         sources = tuple(SourceSpec(**source) for source in config["sources"])
-        recipe = from_plain(config["recipe"])
+        recipe = build(CorpusRecipe, config["recipe"])
         return Corpus(out, recipe, sources, config["detector"], config["detector_build"])
     except UserError as error:  # a value of which another version, or a plug-in, may know
         raise UserError(f"{url}: {error}") from error
@@ -173,18 +174,17 @@ def _damaged(out: str) -> UserError:
     return UserError(f"{url} was not written by facecorpus; choose another --out")
 
 
-def is_as_written(out: str) -> bool:
-    """Whether `corpus.json` is, to the last byte, as `settle` wrote it."""
-    with storage.open_read(storage.join(out, CONFIG)) as file:
-        return units.is_sealed(file.read())
-
-
 def as_recorded(corpus: Corpus) -> Corpus:
-    """The corpus with the library versions that its `corpus.json` records: to check it, not to go on with."""
-    libraries = _read(corpus.out).get("libraries")
-    if not isinstance(libraries, dict):
-        raise _damaged(corpus.out)
-    return replace(corpus, libraries=tuple(sorted(libraries.items())))
+    """The corpus with the library versions that its `corpus.json` records: to check it, not to go on with.
+
+    Raises:
+        UserError: it is not, to the last byte, as `settle` wrote it.
+    """
+    with storage.open_read(storage.join(corpus.out, CONFIG)) as file:
+        config = units.unsealed(file.read())
+    if config is None:
+        raise UserError(f"{CONFIG} is not as facecorpus wrote it")
+    return replace(corpus, libraries=tuple(sorted(config["libraries"].items())))
 
 
 def settle(corpus: Corpus, *, rebuild: bool) -> None:
@@ -208,7 +208,7 @@ def settle(corpus: Corpus, *, rebuild: bool) -> None:
             )
     elif not units.has_record(corpus.out, "inventory"):
         _read(corpus.out)  # a damaged one is written anew only where the records say that it was ours
-    storage.publish_json(url, units.sealed(config))
+    storage.renew_json(url, units.sealed(config))
 
 
 def _refuse_others(out: str) -> None:

@@ -54,6 +54,7 @@ class Range(NamedTuple):
     """Of the shard."""
     group: Group
     start: int
+    """By `shards.shuffle_rank`."""
 
 
 def place(

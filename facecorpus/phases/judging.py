@@ -23,12 +23,11 @@ from facecorpus.faces.framing import Framing, frame
 from facecorpus.faces.given import confirm_given, is_where
 from facecorpus.faces.pose import interocular_px, pose_degrees
 from facecorpus.faces.warp import Matrix, glimpse, matrix_for_scale, warp
-from facecorpus.filters.measures import measure_crop
-from facecorpus.filters.no_face import NO_FACE
 from facecorpus.images import Header, ImageError, Picture, Pixels, decode, encode_jpeg, read_header
+from facecorpus.images.measures import measure_crop
 from facecorpus.phases.corpus import Corpus
 from facecorpus.phases.scored import ERROR, LEFT_OUT, UNREADABLE
-from facecorpus.reasons import Reason
+from facecorpus.reasons import REASONS, Reason
 from facecorpus.record import Record, is_one_of_several
 from facecorpus.sources.base import InputError, Reader
 
@@ -242,7 +241,7 @@ def _judge_faces(
     several = is_one_of_several(record.id)
     if several and not is_where(faces[:1], record.given_box_xyxy_px):
         detail = "no face was found where the source has the one of this record"
-        yield ended(replace(record, faces_found=len(faces)), NO_FACE, detail), None
+        yield ended(replace(record, faces_found=len(faces)), REASONS.get("no_face"), detail), None
         return
     count = len(faces)
     record = _described(record, faces[0], faces_found=count) if faces else replace(record, faces_found=0)

@@ -50,7 +50,7 @@ def plan(corpus: Corpus, done: Done) -> list[Unit]:
             rows,
             {"number": number, "group": group},
         )
-        for group, (number, rows, code) in enumerate(select.placed(mark))
+        for group, (number, rows, code) in enumerate(mark["summary"]["placed"])
     ]
 
 

@@ -16,10 +16,6 @@ shall do it once more."""
 AGAIN = "again"
 
 
-def _nothing(corpus: Corpus, plan: Sequence[Unit], done: Done) -> None:
-    """Most phases end with their last unit."""
-
-
 class Phase(NamedTuple):
     """One phase of the build. Its functions are importable by name: units are run in other processes."""
 
@@ -32,7 +28,7 @@ class Phase(NamedTuple):
     """Do one unit; its mark is published after it."""
     paths: Callable[[Unit], Sequence[str]] | None = None
     """What a unit writes, relative to the corpus; None where that is its mark alone."""
-    finish: Callable[[Corpus, Sequence[Unit], Done], None] = _nothing
+    finish: Callable[[Corpus, Sequence[Unit], Done], None] | None = None
     """Runs after the last unit, the marks of all of them at hand."""
     revive: Callable[[Unit, Any, str], Unit] | None = None
     """What to run in place of a unit whose worker died; see `facecorpus.engines`."""

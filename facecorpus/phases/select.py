@@ -10,7 +10,6 @@ split, so that a later one changes the shards whose samples change, and no other
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,14 +19,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from facecorpus import schema, shards, storage, units
-from facecorpus.dedup import compiled
+from facecorpus.dedup.clusters import load_compiled
 from facecorpus.dedup.resolve import resolve
 from facecorpus.errors import UserError
 from facecorpus.phases import score
 from facecorpus.phases.corpus import Corpus
-from facecorpus.phases.cutting import Group, Range, Ranks, place
+from facecorpus.phases.cutting import Range, Ranks, place
 from facecorpus.phases.files import publish_parquet, table_digest
 from facecorpus.phases.phase import Made, Phase
+from facecorpus.progress import say
 from facecorpus.record import State
 from facecorpus.units import Done, Unit
 
@@ -74,67 +74,74 @@ def _rules_of_cutting(corpus: Corpus) -> str:
     return units.digest(schema.VERSION, recipe.name, recipe.samples_per_shard, recipe.group_by, recipe.seed)
 
 
-def placed(mark: Mapping[str, Any]) -> list[tuple[int, int, str]]:
-    """Number, samples and digest of each shard of a selection, in the order of the placement's row groups."""
-    return [(number, rows, code) for number, rows, code in mark["summary"]["placed"]]
-
-
-def ranges(mark: Mapping[str, Any]) -> list[Range]:
-    """The ranges of hashes that the shards of a selection own."""
-    return [
-        Range(number, (source, identity), int(start, 16))
-        for number, (source, identity), start in mark["summary"]["ranges"]
-    ]
-
-
 def run(corpus: Corpus, unit: Unit) -> Made:
     """Decide on every row; the mark tells the shards and {state: rows}."""
     scored, names, rows = _read(corpus, unit.spec["parts"])
     states = np.array(scored["state"].to_pylist(), dtype=object)
     places = np.flatnonzero(states == State.CANDIDATE)
     candidates = scored.take(pa.array(places))
-    rules = corpus.recipe.dedup
-    cores = len(os.sched_getaffinity(0))  # threads; the result does not depend on them
-    if rules is not None and compiled.load():
-        print("select: compiling the search for duplicates, about 20 s", file=sys.stderr, flush=True)
-    verdicts = _all_different(len(places)) if rules is None else resolve(candidates, rules, workers=cores)
+    verdicts = _verdicts(corpus, candidates)
+    chosen = verdicts["duplicate_of"].is_null().to_numpy()
+    states[places] = np.where(chosen, str(State.KEPT), str(State.DUPLICATE))
     keys = pa.array([shards.sample_key(i) for i in candidates["id"].to_pylist()])
-    kept = verdicts["duplicate_of"].is_null().to_numpy()
-    shipped = candidates.filter(pa.array(kept))
-    owned, shard, order = _shared_out(corpus, keys.filter(pa.array(kept)).to_pylist(), shipped)
-
-    total = len(scored)
-    states[places] = np.where(kept, str(State.KEPT), str(State.DUPLICATE))
+    owned, shard, order = _shared_out(
+        corpus, keys.filter(pa.array(chosen)), candidates.filter(pa.array(chosen))
+    )
+    kept = places[chosen]
     decided: dict[str, pa.Array] = {
         "state": pa.array(states, pa.string()),
-        "key": _spread(keys, places, total),
-        "shard": _spread(pa.array(shard), places[kept], total),
+        "key": _spread(keys, places, len(scored)),
+        "shard": _spread(pa.array(shard), kept, len(scored)),
         "unit": names,
         "row": rows,
     }
     for column in _VERDICT:
         values = verdicts[column].combine_chunks().cast(schema.SELECTION.field(column).type)
-        decided[column] = _spread(values, places, total)
-    columns = [decided[name] if name in decided else scored[name] for name in schema.SELECTION.names]
-    selection = pa.Table.from_arrays(columns, schema=schema.SELECTION)
-
-    chosen = pa.array(places[kept][order])
-    columns = [decided[name] if name in ("key", "unit") else scored[name] for name in PLACED.names]
-    placement = pa.Table.from_arrays([column.take(chosen) for column in columns], schema=PLACED)
+        decided[column] = _spread(values, places, len(scored))
+    both = {**{name: scored[name] for name in scored.column_names}, **decided}
+    selection = pa.Table.from_arrays([both[name] for name in schema.SELECTION.names], schema=schema.SELECTION)
+    shipped = pa.Table.from_arrays([both[name] for name in PLACED.names], schema=PLACED)
     numbers, sizes = (found.tolist() for found in np.unique(shard, return_counts=True))
     outputs = [
         publish_parquet(corpus.out, SELECTION, selection),
-        publish_parquet(corpus.out, PLACEMENT, placement, row_groups=sizes or None),
+        publish_parquet(corpus.out, PLACEMENT, shipped.take(pa.array(kept[order])), row_groups=sizes or None),
     ]
-    codes = [
-        table_digest(read_placed(corpus, group).drop_columns(_PLACE_ONLY)) for group in range(len(numbers))
-    ]
+    tables = (read_placed(corpus, group).drop_columns(_PLACE_ONLY) for group in range(len(numbers)))
     return outputs, {
         "cut": _rules_of_cutting(corpus),
         "ranges": [(each.number, each.group, f"{each.start:016x}") for each in owned],
-        "placed": list(zip(numbers, sizes, codes, strict=True)),
+        "placed": list(zip(numbers, sizes, map(table_digest, tables), strict=True)),
         **Counter(states.tolist()),
     }
+
+
+def _verdicts(corpus: Corpus, candidates: pa.Table) -> pa.Table:
+    """Which candidates are copies, of which and how."""
+    if (rules := corpus.recipe.dedup) is None:
+        nothing = {name: pa.nulls(len(candidates), schema.SELECTION.field(name).type) for name in _VERDICT}
+        return pa.table(nothing)
+    if load_compiled():
+        say("select: compiling the search for duplicates, about 20 s")
+    # Threads; the result does not depend on them.
+    return resolve(candidates, rules, workers=len(os.sched_getaffinity(0)))
+
+
+def _shared_out(
+    corpus: Corpus, keys: pa.Array, kept: pa.Table
+) -> tuple[list[Range], NDArray[np.int32], NDArray[np.int64]]:
+    """The ranges of the shards, the shard of each kept sample, and the order of all by shard and within it.
+
+    Raises:
+        UserError: two ids share a key (a 64-bit collision; expected once in 10^9 corpora of a million
+            samples).
+    """
+    names = keys.to_pylist()
+    if len(set(names)) != len(names):
+        raise UserError(
+            "two inputs have the same sample key; rename one of the sources with NAME=ADAPTER in --sources"
+        )
+    owned, shard, ranks = share_out(corpus, names, kept, units.read_mark(corpus.out, NAME, "all"))
+    return owned, shard, np.lexsort((np.array(names, dtype=str), ranks, shard))
 
 
 def read_placed(corpus: Corpus, group: int) -> pa.Table:
@@ -143,10 +150,6 @@ def read_placed(corpus: Corpus, group: int) -> pa.Table:
 
 
 _VERDICT = ("cluster", "duplicate_of", "duplicate_kind", "duplicate_distance", "identity_conflict")
-
-
-def _all_different(count: int) -> pa.Table:
-    return pa.table({name: pa.nulls(count, schema.SELECTION.field(name).type) for name in _VERDICT})
 
 
 def _read(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.Array]:
@@ -160,45 +163,27 @@ def _read(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.
     return pa.concat_tables(tables).combine_chunks(), names, rows
 
 
-def _shared_out(
-    corpus: Corpus, keys: Sequence[str], kept: pa.Table
-) -> tuple[list[Range], NDArray[np.int32], NDArray[np.int64]]:
-    """The ranges of the shards, the shard of each kept sample, and the order of all samples by shard and in
-    it.
+def share_out(
+    corpus: Corpus, keys: Sequence[str], kept: pa.Table, mark: Mapping[str, Any] | None
+) -> tuple[list[Range], NDArray[np.int32], Ranks]:
+    """The ranges of the shards; the shard of each kept sample, and its rank, which is its order in there.
 
-    Raises:
-        UserError: two ids share a key (a 64-bit collision; expected once in 10^9 corpora of a million
-            samples).
+    Args:
+        corpus: the corpus.
+        keys: of the samples.
+        kept: their source and identity.
+        mark: of an earlier selection, whose ranges stay.
     """
-    if len(set(keys)) != len(keys):
-        raise UserError(
-            "two inputs have the same sample key; rename one of the sources with NAME=ADAPTER in --sources"
-        )
-    ranks = shuffle_ranks(corpus, keys)
-    before = units.read_mark(corpus.out, NAME, "all")
-    known = before is not None and before["summary"].get("cut") == _rules_of_cutting(corpus)
-    owned, shard = place(
-        groups(corpus, kept),
-        ranks,
-        ranges(before) if before and known else [],
-        corpus.recipe.samples_per_shard,
-    )
-    return owned, shard, np.lexsort((np.array(keys, dtype=str), ranks, shard))
-
-
-def shuffle_ranks(corpus: Corpus, keys: Sequence[str]) -> Ranks:
-    """The samples' places in the shuffle: by keyed hash, so that sources mix and no worker count matters."""
-    seed = corpus.recipe.seed
-    return np.array([int.from_bytes(shards.shuffle_order(key, seed), "big") for key in keys], np.uint64)
-
-
-def groups(corpus: Corpus, kept: pa.Table) -> list[Group]:
-    """The group of each kept sample, which shares no shard with another; all in one where none are asked
-    for."""
-    if corpus.recipe.group_by == "none":
-        return [("", "")] * len(kept)
-    columns = (kept[name].to_pylist() for name in ("source", "identity"))
-    return [(source, identity or "") for source, identity in zip(*columns, strict=True)]
+    recipe, before, groups = corpus.recipe, list[Range](), [("", "")] * len(keys)
+    ranks = np.array([shards.shuffle_rank(key, recipe.seed) for key in keys], np.uint64)
+    if recipe.group_by != "none":
+        people = zip(kept["source"].to_pylist(), kept["identity"].to_pylist(), strict=True)
+        groups = [(source, identity or "") for source, identity in people]
+    if mark is not None and mark["summary"].get("cut") == _rules_of_cutting(corpus):
+        told = mark["summary"]["ranges"]
+        before = [Range(number, (group[0], group[1]), int(start, 16)) for number, group, start in told]
+    owned, shard = place(groups, ranks, before, recipe.samples_per_shard)
+    return owned, shard, ranks
 
 
 def _spread(values: pa.Array, places: np.ndarray, total: int) -> pa.Array:

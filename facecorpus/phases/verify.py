@@ -44,7 +44,6 @@ from facecorpus.ledger import SourceLedger
 from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory, materialise, score, select
 from facecorpus.phases.corpus import Corpus
-from facecorpus.phases.cutting import place
 from facecorpus.phases.phase import AGAIN, Made, Phase
 from facecorpus.progress import say
 from facecorpus.record import State, from_table
@@ -56,6 +55,8 @@ CHECKED = (inventory.PHASE, score.PHASE, select.PHASE, materialise.PHASE)
 _FAULTS, _LEDGER = "faults", "ledger"
 _SAMPLE = [name for name in select.PLACED.names if name in schema.SCORES.names]
 """What scores and placement both say of a sample."""
+
+_LISTED = [name for name in schema.INVENTORY.names if name != "id"]
 
 Mark = Mapping[str, Any]
 
@@ -74,7 +75,15 @@ def plan(corpus: Corpus, done: Done) -> list[Unit]:
     found: list[Unit] = []
     try:
         for unit in _to_check(corpora.as_recorded(corpus), done):
-            found.append(_check_of(corpus, done, unit))
+            mark = done.marks(unit.phase).get(unit.name)
+            paths = [output["path"] for output in mark["outputs"]] if mark else []
+            stamps = [
+                storage.stamp(url) for path in paths if storage.exists(url := storage.join(corpus.out, path))
+            ]
+            # To be checked when its mark or any of its files is another one, or was written since.
+            code = units.digest(unit.digest, mark, stamps)
+            spec = {"unit": dataclasses.asdict(unit), "mark": mark}
+            found.append(Unit(NAME, f"{unit.phase}/{unit.name}", code, unit.size, spec))
     except (UserError, OSError) as error:
         found.append(Unit(NAME, "plan", "", 0, {_FAULTS: [str(error)]}))
     return found
@@ -91,20 +100,6 @@ def _to_check(corpus: Corpus, done: Done) -> Iterator[Unit]:
     shipped = materialise.plan(corpus, done)
     yield from shipped
     yield materialise.list_unit(corpus, shipped, done)
-
-
-def _check_of(corpus: Corpus, done: Done, unit: Unit) -> Unit:
-    """The check of a unit: to be done when its mark or any of its files is another one or was written."""
-    mark = done.marks(unit.phase).get(unit.name)
-    stamps = [_stamp(corpus, output["path"]) for output in (mark or {"outputs": []})["outputs"]]
-    code = units.digest(unit.digest, mark, stamps)
-    spec = {"unit": dataclasses.asdict(unit), "mark": mark}
-    return Unit(NAME, f"{unit.phase}/{unit.name}", code, unit.size, spec)
-
-
-def _stamp(corpus: Corpus, path: str) -> str | None:
-    url = storage.join(corpus.out, path)
-    return storage.stamp(url) if storage.exists(url) else None
 
 
 def run(corpus: Corpus, unit: Unit) -> Made:
@@ -165,17 +160,13 @@ def _check_scores(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
     rows = storage.read_table(storage.join(corpus.out, path))
     listed = inventory.read_part(corpus, unit.spec["source"], unit.spec["group"])
     faces = rows["face_index"].to_numpy()
-    first = rows.filter(pa.array(faces == 0))
-    names = [name for name in schema.INVENTORY.names if name != "id"]
-    said = _digests(first, names)
     of = np.cumsum(faces == 0) - 1
-    parents = first["id"].to_pylist()
-    ids = [parents[i] + (f"#{face}" if face else "") for i, face in zip(of, faces, strict=True)]
+    wanted = listed.take(pa.array(of))
+    inputs = zip(wanted["id"].to_pylist(), faces, strict=True)
     if (
-        parents != listed["id"].to_pylist()
-        or not np.array_equal(said, _digests(listed, names))
-        or not np.array_equal(said[of], _digests(rows, names))
-        or ids != rows["id"].to_pylist()
+        of[-1] + 1 != len(listed)
+        or [i + (f"#{face}" if face else "") for i, face in inputs] != rows["id"].to_pylist()
+        or not np.array_equal(_digests(wanted, _LISTED), _digests(rows, _LISTED))
     ):
         return [f"{path}: its rows are not those that the inventory lists"]
     return []
@@ -233,13 +224,13 @@ def _check_placement(corpus: Corpus, mark: Mark, selection: pa.Table, scored: pa
     if sorted(order) != list(range(len(keys))):
         yield f"{select.PLACEMENT}: it does not hold the samples that were kept"
         return
-    sizes = [(number, rows) for number, rows, _ in select.placed(mark)]
-    ranks, groups = select.shuffle_ranks(corpus, keys), select.groups(corpus, described)
-    _, wanted = place(groups, ranks, select.ranges(mark), corpus.recipe.samples_per_shard)
-    shard = [number for number, rows in sizes for _ in range(rows)]
+    _, wanted, _ = select.share_out(corpus, keys, described, mark)
+    shard = [number for number, rows, _ in mark["summary"]["placed"] for _ in range(rows)]
     if shard != [numbers[row] for row in order] or numbers != wanted.tolist():
         yield f"{select.PLACEMENT}: a sample is not in the shard that its hash belongs to"
-    if not np.array_equal(_digests(placed, _SAMPLE), _digests(described.take(pa.array(order)), _SAMPLE)):
+    if not np.array_equal(
+        _digests(placed, _SAMPLE), _digests(described.take(pa.array(order, pa.int64())), _SAMPLE)
+    ):
         yield f"{select.PLACEMENT}: a sample is not described as it was scored"
 
 
@@ -337,19 +328,16 @@ def finish(corpus: Corpus, plan: Sequence[Unit], done: Done) -> None:
         "ledger": {name: {"inputs": each.inputs, **each.states} for name, each in ledgers(done).items()},
     }
     try:
-        storage.publish_json(storage.join(corpus.out, VERIFIED), made)
-        units.discard(done, NAME, {unit.name for unit in plan}, set())
+        storage.renew_json(storage.join(corpus.out, VERIFIED), made)
+        units.claim(done, NAME, {unit.name: [] for unit in plan})
     except (UserError, OSError) as error:
         say(f"note: all is verified, but {VERIFIED} could not be written: {error}")
 
 
 def _check_rest(corpus: Corpus, plan: Sequence[Unit], done: Done) -> list[str]:
-    """What is no unit's: that `corpus.json` is as it was written, that what is on record as facecorpus's own
-    is what the marks list, and that no tar has a shard's name and is none: whoever takes all shards would
-    take it too."""
+    """What is no unit's: that what is on record as facecorpus's own is what the marks list, and that no tar
+    has a shard's name and is none: whoever takes all shards would take it too."""
     wrong: list[str] = []
-    if not corpora.is_as_written(corpus.out):
-        wrong.append(f"{corpora.CONFIG} is not as facecorpus wrote it")
     checked = {unit.name for unit in plan}
     for phase in (each.name for each in CHECKED):
         marks = [mark for name, mark in done.marks(phase).items() if f"{phase}/{name}" in checked]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -81,9 +82,9 @@ def nothing_kept(corpus: Corpus, ledgers: Mapping[str, SourceLedger]) -> str:
     ]
     if not counted:
         return f"none of the {inputs:,} inputs was kept; see 'facecorpus stats {corpus.out}'"
-    by_reason: dict[str, int] = {}
+    by_reason = Counter[str]()
     for count, _, reason in counted:
-        by_reason[reason] = by_reason.get(reason, 0) + count
+        by_reason[reason] += count
     ranked = sorted(by_reason, key=lambda reason: (-by_reason[reason], reason))
     common = ", ".join(f"{by_reason[reason]:,} {reason}" for reason in ranked[:3])
     most = max((item for item in counted if item[2] == ranked[0]), key=lambda item: item[0])[1].source

@@ -1,13 +1,17 @@
-"""Everything known about one input: its verdict first, then where it is, its face and its duplicates."""
+"""Everything known about one input, found by what a person types (an id, the id of an input, a sample
+key): its verdict first, then where it is, its face and its duplicates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute
 
 from facecorpus import schema, storage
@@ -18,13 +22,79 @@ from facecorpus.phases import materialise
 from facecorpus.phases.corpus import Corpus
 from facecorpus.record import Record, State
 from facecorpus.report.counts import words
-from facecorpus.report.drawing import draw_crop, draw_face
-from facecorpus.report.lookup import find
 from facecorpus.report.sampled import Originals, pixels, read_crops, read_records, staged_crop
-from facecorpus.report.survey import Row, rows_where
-from facecorpus.report.tiles import link
+from facecorpus.report.survey import Row, batches, rows_where
+from facecorpus.report.tiles import draw_crop, draw_face, link
 
 pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
+
+_KEY = re.compile(rf"[0-9a-f]{{{schema.KEY_DIGITS}}}")
+_NEAREST = 3
+_CANDIDATES = 300
+"""Ids that are compared letter by letter with an unknown one."""
+
+
+def find(corpus: Corpus, what: str) -> list[Row]:
+    """The rows that `what` names: one, or every face of an input that has several.
+
+    Args:
+        corpus: with a selection.
+        what: an id (`SOURCE/MEMBER`, `SOURCE/MEMBER#N`) or a sample key; `.jpg` after a key is allowed.
+
+    Raises:
+        UserError: there is no such record; the nearest ids are named.
+    """
+    key = what.removesuffix(f".{schema.JPG}")
+    if _KEY.fullmatch(key):
+        by_key = list(rows_where(corpus, lambda table: pc.equal(table["key"], key)))
+        if by_key:
+            return by_key
+
+    def mine(table: pa.Table) -> pa.Array:
+        further = pc.and_(pc.greater(table["face_index"], 0), pc.starts_with(table["id"], f"{what}#"))
+        return pc.or_(pc.equal(table["id"], what), further)
+
+    found = [row for row in rows_where(corpus, mine) if row.id in (what, f"{what}#{row.face_index}")]
+    if found:
+        return found
+    near = nearest(corpus, what)
+    hint = f"the nearest are {', '.join(near)}" if near else "the corpus has no inputs"
+    raise UserError(f"{what!r} is neither an id nor a sample key in {corpus.out}; {hint}")
+
+
+def nearest(corpus: Corpus, what: str) -> list[str]:
+    """The ids most like `what`, the best first.
+
+    Only ids that share the longest possible beginning or end with it are compared letter by letter, so that
+    millions of them are searched in seconds.
+    """
+    chunks = [chunk for table in batches(corpus, ["id"]) for chunk in table["id"].chunks]
+    ids = pa.chunked_array(chunks, pa.string())
+    if not len(ids):
+        return []
+    folded, wanted = pc.utf8_lower(ids), what.lower()
+    places: set[int] = set()
+    for mask in (
+        _longest(len(wanted), lambda n: pc.starts_with(folded, wanted[:n])),
+        _longest(len(wanted), lambda n: pc.ends_with(folded, wanted[len(wanted) - n :])),
+    ):
+        places.update(pc.indices_nonzero(mask)[:_CANDIDATES].to_pylist())
+    candidates = ids.take(pa.array(sorted(places))).to_pylist()
+    ratio = {i: difflib.SequenceMatcher(None, i.lower(), wanted).ratio() for i in candidates}
+    return sorted(candidates, key=lambda i: (-ratio[i], i))[:_NEAREST]
+
+
+def _longest(limit: int, mask: Callable[[int], pa.ChunkedArray]) -> pa.ChunkedArray:
+    """The mask of the largest length, 0 to `limit`, that still has a match (fewer match as it grows)."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if pc.any(mask(middle)).as_py():
+            low = middle
+        else:
+            high = middle - 1
+    return mask(low)
+
 
 _MEMBERS = 12
 """Records of the cluster that are listed."""

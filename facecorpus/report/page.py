@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.resources
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
-from facecorpus import recipes, storage
+from facecorpus import recipes, storage, typed
 from facecorpus.errors import UserError
+from facecorpus.pages import page_template
 from facecorpus.phases import materialise, verify
 from facecorpus.phases.corpus import CONFIG, Corpus
 from facecorpus.reasons import REASONS
 from facecorpus.report import counts, gallery
 from facecorpus.report.alarms import alarms
-from facecorpus.report.charts import histogram
+from facecorpus.report.charts import histogram, measure
 from facecorpus.report.funnel import funnel
+from facecorpus.report.gallery import template_points
 from facecorpus.report.labels import labels_of
-from facecorpus.report.meanface import template_points
-from facecorpus.report.measures import measure
 from facecorpus.report.sampled import Originals
 from facecorpus.report.survey import Survey, survey
 
@@ -72,8 +68,7 @@ def render(corpus: Corpus) -> str:
         originals.close()
     whole = counts.total(found.ledgers)
     measures = measure(corpus, found.units)
-    template = _environment().get_template("page.html.j2")
-    return template.render(
+    return page_template("facecorpus.report", short=short).render(
         corpus=corpus,
         recipe=corpus.recipe,
         whole=whole,
@@ -95,29 +90,6 @@ def render(corpus: Corpus) -> str:
         rings=template_points(corpus.recipe).tolist(),
         troubles=originals.troubles,
     )
-
-
-def _environment() -> jinja2.Environment:
-    def load(name: str) -> str:
-        return importlib.resources.files("facecorpus.report").joinpath(name).read_text("utf-8")
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(load),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["visible"] = visible
-    environment.filters["short"] = short
-    environment.filters["number"] = lambda value: f"{value:,}"
-    return environment
-
-
-def visible(text: str) -> str:
-    """The text with control and formatting characters (which could reorder or hide a name) as `\\u202e`."""
-    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in hidden else c for c in text)
 
 
 def short(text: str, limit: int = 44) -> str:
@@ -162,9 +134,9 @@ def _matrix(found: Survey) -> dict[str, Any]:
 
 def _recipe_values(corpus: Corpus) -> Sequence[tuple[str, Any, Any, bool]]:
     """(name, value, value of the recipe as named, whether they differ), nested names joined by dots."""
-    now = _flat(recipes.to_plain(corpus.recipe))
+    now = _flat(typed.to_plain(corpus.recipe))
     try:
-        named = _flat(recipes.to_plain(recipes.recipe(corpus.recipe.name)))
+        named = _flat(typed.to_plain(recipes.recipe(corpus.recipe.name)))
     except UserError:
         named = now
     hidden = ("name", "about", "sources")

@@ -24,6 +24,7 @@ from facecorpus.storage.tables import (
     publish_table,
     read_json,
     read_table,
+    renew_json,
     whole_parquet,
 )
 from facecorpus.storage.walking import walk_files
@@ -46,6 +47,7 @@ __all__ = [
     "read_json",
     "read_table",
     "remove",
+    "renew_json",
     "sha256",
     "size",
     "stamp",

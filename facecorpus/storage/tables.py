@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facecorpus.errors import UserError, in_a_line
-from facecorpus.storage.places import open_read
+from facecorpus.storage.places import exists, open_read
 from facecorpus.storage.publishing import publish
 
 
@@ -28,6 +28,15 @@ def read_json(url: str) -> Any:
 def publish_json(url: str, obj: Any) -> None:
     """Publish as indented JSON with sorted keys and a final newline: equal objects give equal bytes."""
     publish(url, lambda stream: _write_all(stream, json_bytes(obj)))
+
+
+def renew_json(url: str, obj: Any) -> None:
+    """`publish_json`, unless the file holds just that already."""
+    if exists(url):
+        with open_read(url) as stream:
+            if stream.read() == json_bytes(obj):
+                return
+    publish_json(url, obj)
 
 
 def json_bytes(obj: Any) -> bytes:

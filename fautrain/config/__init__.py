@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fautrain import typed
+from facecorpus import typed
+from facecorpus.typed import described, override, to_plain
 from fautrain.config.finetuning import ActionUnitModelConfig, FinetuneConfig, IdentityConfig, LabelledData
 from fautrain.config.parts import (
     CONFIGURATIONS,
@@ -25,7 +26,6 @@ from fautrain.config.parts import (
     configuration,
 )
 from fautrain.config.pretraining import LossConfig, MaeModelConfig, PretrainConfig, PretrainData
-from fautrain.typed import described, override, to_plain
 
 __all__ = [
     "CONFIGURATIONS",

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from facecorpus.typed import Check, Checked
 from fautrain.config.parts import (
     AreaRange,
     DataConfig,
@@ -18,7 +19,6 @@ from fautrain.config.parts import (
     SizeName,
     configuration,
 )
-from fautrain.typed import Check, Checked
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,19 @@ class LabelledData(DataConfig):
     cutmix: Rate = 0.0
     """Alpha of CutMix's Beta distribution; 0 is off. With both on, each step takes one of them."""
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """`aus` as names of outputs."""
+        return tuple(f"AU{au}" for au in self.aus)
+
+
+@dataclass(frozen=True)
+class OutputLossConfig:
+    """How the model's outputs are held against the labels."""
+
+    kind: str | None = None
+    """Name of the loss (`fautrain.losses`): `bce`; none takes what the benchmark's kind of target says."""
+
 
 @dataclass(frozen=True)
 class IdentityConfig(Checked):
@@ -89,4 +102,5 @@ class FinetuneConfig(RunConfig):
     task: str = "au"
     model: ActionUnitModelConfig = field(default_factory=ActionUnitModelConfig)
     data: LabelledData = field(default_factory=LabelledData)
+    loss: OutputLossConfig = field(default_factory=OutputLossConfig)
     identity: IdentityConfig = field(default_factory=IdentityConfig)

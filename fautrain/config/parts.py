@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from facecorpus.plugins import Registry
+from facecorpus.typed import Check, Checked, Positive
 from fautrain.errors import UserError
-from fautrain.typed import Check, Checked
 
 SizeName = Literal["tiny", "small", "base", "large", "huge"]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
-Positive = Annotated[int, Check(lambda v: v >= 1, "a number of at least 1")]
 Natural = Annotated[int, Check(lambda v: v >= 0, "a number of at least 0")]
 Rate = Annotated[float, Check(lambda v: 0 <= v < math.inf, "a finite number of at least 0")]
 Share = Annotated[float, Check(lambda v: 0 <= v <= 1, "0 <= value <= 1")]

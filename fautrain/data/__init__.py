@@ -3,7 +3,7 @@
 shards.py       which shards there are, and whether they are the right ones
 index.py        where each sample lies; the held-out split
 order.py        which sample comes when: pure arithmetic
-decode.py       JPEG -> crop, resize, flip in uint8; `normalise` for the device
+decode.py       JPEG -> crop, resize, flip in uint8; `Normalise` on the device
 randaugment.py  RandAugment
 fetch.py        remote shards in a local folder
 bad_samples.py  unusable samples: named, counted, bounded
@@ -20,7 +20,7 @@ folds.py      which frames train, validate and test
 """
 
 from fautrain.data.bad_samples import BadSample, BadSamples
-from fautrain.data.decode import Augment, normalise
+from fautrain.data.decode import Augment, Normalise
 from fautrain.data.index import Corpus, open_corpus
 from fautrain.data.loader import (
     Batch,
@@ -43,9 +43,9 @@ __all__ = [
     "Loader",
     "LoaderOptions",
     "LoaderState",
+    "Normalise",
     "held_out_loader",
     "make_loader",
-    "normalise",
     "open_corpus",
     "ordered_loader",
     "shard_cache",

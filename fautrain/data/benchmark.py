@@ -1,29 +1,25 @@
-"""Benchmarks as data: which AUs, what counts as present, whose frames are tested in which fold, and what the
-papers report.
+"""Benchmarks as data: what is predicted, whose frames are tested in which fold, and what the papers report.
 
 A benchmark is a TOML file: those of `manifests/` by name (`disfa`), anyone's own by path (`my/set.toml`). Its
-keys are the fields of `Benchmark`; `manifests/disfa.toml` explains them. Nothing here knows a data set.
+keys are the fields of `Benchmark` and of the `Target` of its kind; `manifests/disfa.toml` explains them.
+Nothing here knows a data set or a kind.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from facecorpus import manifests
-from fautrain import typed
+from facecorpus import manifests, typed
 from fautrain.errors import UserError
-
-_RULE = re.compile(r"(>=|==)\s*(\d+)")
+from fautrain.targets import TARGETS, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,47 +29,42 @@ class Published:
     system: str
     where: str
     """Paper and table that the figures were read from."""
-    f1: tuple[float | None, ...]
-    """F1 in percent per AU, in the benchmark's order; None (in TOML: nan) where the table has none."""
+    scores: tuple[float | None, ...]
+    """Headline measure per output, as printed, in the benchmark's order; None (in TOML: nan) where the table
+    has none."""
     mean: float
-    """As printed, in percent."""
+    """As printed."""
 
     def __post_init__(self) -> None:
-        known = tuple(None if f is None or math.isnan(f) else f for f in self.f1)
-        object.__setattr__(self, "f1", known)
-        if not all(0 <= f <= 100 for f in (self.mean, *known) if f is not None):
-            raise UserError(f"published.f1 of {self.system} is not within 0 to 100; give F1 in percent")
+        known = tuple(None if score is None or math.isnan(score) else score for score in self.scores)
+        object.__setattr__(self, "scores", known)
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A protocol of action-unit detection with subject-exclusive folds."""
+    """A protocol with subject-exclusive folds."""
 
     name: str
     title: str
     source: str
     """The data set, as its shards name it in their column `source`."""
-    aus: tuple[int, ...]
-    """Action units in the order of the model's outputs."""
-    label: str
-    """Key of an AU's label in the shards, with `{au}` for its number."""
-    positive: str
-    """`>= N` or `== N`: the codes that count as present."""
-    missing: tuple[int, ...]
-    """Codes that say nothing about the AU; neither trained on nor counted."""
+    kind: str
+    """What is predicted (`fautrain.targets`): `occurrence`."""
+    target: Target
+    """What is predicted, and how labels are read."""
     videos: tuple[str, ...]
     """Values of the shards' column `video` that take part; empty for all."""
     subjects: tuple[str, ...]
     """Everybody; the order is that of the identity head's outputs."""
     folds: tuple[tuple[str, ...], ...]
     """Test subjects of fold 1, 2, ...; the others train."""
+    split: Literal["folds"] = "folds"
+    """How frames are divided: each fold's test subjects are tested by a model of its own."""
     published: tuple[Published, ...] = ()
-    codes: tuple[int, ...] = ()
-    """Codes that a label may have besides `missing`, so that another coding is noticed; empty for any."""
     frames: int | None = None
     """Annotated frames, as published."""
     used_by: tuple[str, ...] = ()
-    """Systems evaluated on these AUs and folds."""
+    """Systems evaluated on these outputs and folds."""
 
     def __post_init__(self) -> None:
         """Check what can be checked without data.
@@ -81,35 +72,26 @@ class Benchmark:
         Raises:
             UserError: a field is wrong; the message names it.
         """
-        if not self.aus or min(self.aus) < 1:
-            raise UserError("aus must be positive numbers of action units, such as [1, 2, 4]")
-        _once("aus", self.aus)
-        if "{au}" not in self.label:
-            raise UserError(
-                f"label={self.label!r} must hold {{au}} in the number's place, such as 'AU{{au}}'"
-            )
-        self._check_codes()
         self._check_folds()
         for row in self.published:
-            if len(row.f1) != len(self.aus):
-                raise UserError(
-                    f"published.f1 of {row.system} has {len(row.f1)} values for {len(self.aus)} AUs; "
-                    "give one each, nan where there is none"
-                )
+            self._check_published(row)
 
-    def targets(self, codes: NDArray[np.integer]) -> NDArray[np.float32]:
-        """1 where the AU is present, 0 where it is absent, nan where the code says nothing; any shape."""
-        sign, number = _rule(self.positive)
-        present = codes >= number if sign == ">=" else codes == number
-        return np.where(np.isin(codes, self.missing), np.nan, present).astype(np.float32)
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the model's outputs are, in order: `AU1`, ..."""
+        return self.target.outputs
 
-    def _check_codes(self) -> None:
-        _rule(self.positive)
-        both = sorted({*self.codes} & {*self.missing})
-        if both:
-            raise UserError(f"missing and codes both hold {both[0]}; keep it in one of them")
-        if self.codes and len({*self.targets(np.array(self.codes)).tolist()}) == 1:
-            raise UserError(f"positive={self.positive!r} does not divide the codes {[*self.codes]}; mend one")
+    def _check_published(self, row: Published) -> None:
+        if len(row.scores) != len(self.outputs):
+            raise UserError(
+                f"published.scores of {row.system} has {len(row.scores)} values for {len(self.outputs)} "
+                "outputs; give one each, nan where there is none"
+            )
+        measure, figures = self.target.headline, [f for f in (row.mean, *row.scores) if f is not None]
+        if measure.percent and not all(0 <= figure <= 100 for figure in figures):
+            raise UserError(
+                f"published.scores of {row.system} is not within 0 to 100; give {measure.name} in percent"
+            )
 
     def _check_folds(self) -> None:
         _once("subjects", self.subjects)
@@ -131,11 +113,20 @@ def _once(field: str, items: Iterable[Any]) -> None:
         raise UserError(f"{field}: {twice[0]!r} is there twice; keep it once")
 
 
-def _rule(text: str) -> tuple[str, int]:
-    found = _RULE.fullmatch(text.strip())
-    if not found:
-        raise UserError(f"positive={text!r} is no rule; write '>= N' or '== N'")
-    return found[1], int(found[2])
+def from_plain(data: Mapping[str, Any]) -> Benchmark:
+    """The benchmark of a file's keys, or of what `facecorpus.typed.to_plain` made of one.
+
+    Raises:
+        UserError: a key is unknown, missing or wrong; the message names it.
+    """
+    data = {**data, **data.get("target", {})}
+    if "kind" not in data:
+        raise UserError('kind is missing; say what is predicted, such as kind = "occurrence"')
+    kind = TARGETS.get(str(data["kind"]))
+    own, common = ({field.name for field in dataclasses.fields(cls)} for cls in (kind, Benchmark))
+    typed.refuse_unknown(data, own | common)
+    target = typed.build(kind, {name: data[name] for name in own if name in data})
+    return typed.build(Benchmark, {**{n: v for n, v in data.items() if n in common}, "target": target})
 
 
 def benchmark_names() -> list[str]:
@@ -173,7 +164,7 @@ def _included() -> dict[str, str]:
 
 def _read(file: str, name: str, text: str) -> Benchmark:
     try:
-        return typed.build(Benchmark, {"name": name, **tomllib.loads(text)})
+        return from_plain({"name": name, **tomllib.loads(text)})
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no TOML file ({error}); mend it there") from error
     except UserError as error:

@@ -12,7 +12,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import final
 
 import cv2
@@ -20,6 +19,7 @@ import numpy as np
 import simplejpeg
 import torch
 from PIL import Image, UnidentifiedImageError
+from torch import nn
 
 from fautrain.data.order import AUGMENT, generator
 from fautrain.data.randaugment import Pixels, RandAugment, check_policy
@@ -202,35 +202,22 @@ def _crop_resize(
         cv2.resize(crop, size, dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def affine(mean: Sequence[float], std: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale and shift, float32 (1, C, 1, 1): `normalise` is `images * scale - shift`."""
-    m = torch.tensor(mean, dtype=torch.float64).view(1, -1, 1, 1)
-    s = torch.tensor(std, dtype=torch.float64).view(1, -1, 1, 1)
-    return (1 / (255 * s)).float(), (m / s).float()
+@final
+class Normalise(nn.Module):
+    """uint8 images (N, 3, H, W), any strides, as (images / 255 - mean) / std: float32, contiguous."""
 
+    scale: torch.Tensor
+    shift: torch.Tensor
 
-@lru_cache(maxsize=8)
-def _affine_on(
-    mean: tuple[float, ...], std: tuple[float, ...], device: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    # Kept, because making a tensor on the device from Python numbers waits for the device.
-    scale, shift = affine(mean, std)
-    return scale.to(device), shift.to(device)
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """mean, std: of each channel, in units of [0, 1]."""
+        super().__init__()
+        m = torch.tensor(mean, dtype=torch.float64).view(1, -1, 1, 1)
+        s = torch.tensor(std, dtype=torch.float64).view(1, -1, 1, 1)
+        # Buffers lie where the model does; made of Python numbers in a step, they would wait for the device.
+        self.register_buffer("scale", (1 / (255 * s)).float(), persistent=False)
+        self.register_buffer("shift", (m / s).float(), persistent=False)
 
-
-def normalise(
-    images: torch.Tensor,
-    mean: Sequence[float] = (0.485, 0.456, 0.406),
-    std: Sequence[float] = (0.229, 0.224, 0.225),
-    dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:
-    """(images / 255 - mean) / std on the images' device, computed in float32, contiguous (N, 3, H, W).
-
-    Args:
-        images: uint8 (N, 3, H, W), any strides; the loader's are channels-last, as decoded.
-        mean: of each channel, in units of [0, 1]. Default: ImageNet.
-        std: of each channel, in units of [0, 1].
-        dtype: of the result.
-    """
-    scale, shift = _affine_on(tuple(mean), tuple(std), str(images.device))
-    return (images.float() * scale - shift).to(dtype).contiguous()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The normalised images."""
+        return (images.float() * self.scale - self.shift).contiguous()

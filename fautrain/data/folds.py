@@ -40,8 +40,8 @@ def split(labelled: LabelledSet, fold: int, *, validation: float, seed: int, eve
             all. Validation and test frames are never thinned.
 
     Raises:
-        UserError: there is no such fold, a part has no frame, an AU has no frame to learn or be tested on, or
-            a subject is in both train and test.
+        UserError: there is no such fold, a part has no frame, an output none to learn from or for its
+            test, or a subject is in both train and test.
     """
     benchmark = labelled.benchmark
     if not 1 <= fold <= len(benchmark.folds):
@@ -144,20 +144,15 @@ def _check_parts(labelled: LabelledSet, parts: Split, fold: int, validation: flo
 
 
 def _check_support(labelled: LabelledSet, parts: Split, fold: int, every: int) -> None:
-    """Every AU needs frames to learn from, present and absent, and present ones to be tested on."""
-    train, test = labelled.targets[parts.train], labelled.targets[parts.test]
-    checks = (
-        ("no positive frame to train on", (train == 1).any(axis=0)),
-        ("no negative frame to train on", (train == 0).any(axis=0)),
-        ("no positive frame to test on", (test == 1).any(axis=0)),
-    )
-    for lack, good in checks:
-        without = [au for au, found in zip(labelled.aus, good.tolist(), strict=True) if not found]
+    """Every output needs frames to learn from and to be tested on."""
+    outputs, target = labelled.outputs, labelled.target
+    for lack, good in target.lacks(labelled.targets[parts.train], labelled.targets[parts.test]):
+        without = [name for name, found in zip(outputs, good, strict=True) if not found]
         if without:
-            others = ",".join(str(au) for au in labelled.aus if au not in without)
-            remedy = f"leave it out with --set data.aus={others}" if others else "build more of the data set"
+            option = target.option([name for name in outputs if name not in without])
+            remedy = f"leave it out with --set {option}" if option else "build more of the data set"
             more = "keep more frames with --subset, or " if every > 1 and "train" in lack else ""
-            names = ", ".join(f"AU{au}" for au in without)
             raise UserError(
-                f"fold {fold} of {labelled.benchmark.name} has {lack} for {names}; {more}{remedy}"
+                f"fold {fold} of {labelled.benchmark.name} has {lack} for {', '.join(without)}; "
+                f"{more}{remedy}"
             )

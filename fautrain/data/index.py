@@ -104,13 +104,12 @@ def held_out_mask(keys: Iterable[bytes], fraction: float) -> NDArray[np.bool_]:
     )
 
 
-def open_corpus(shards: str, cache: ShardCache, verify: bool = True, rank: int = 0, world: int = 1) -> Corpus:
+def open_corpus(shards: str, cache: ShardCache, rank: int = 0, world: int = 1) -> Corpus:
     """List the shards, check them against the corpus table, and index their samples.
 
     Args:
         shards: see `list_shards`.
         cache: folder for remote shards, foreign shards' indexes and the memory of checked hashes.
-        verify: hash every local shard (remote ones are always hashed when fetched); see `verify_hashes`.
         rank: of this process; divides the hashing.
         world: number of processes.
 
@@ -118,8 +117,7 @@ def open_corpus(shards: str, cache: ShardCache, verify: bool = True, rank: int =
         UserError: a shard is missing, altered or unreadable, or there is no sample at all.
     """
     found = list_shards(shards)
-    if verify:
-        verify_hashes(found, cache.folder.parent, rank, world)
+    verify_hashes(found, cache.folder.parent, rank, world)  # remote ones are hashed when they are fetched
     with ThreadPoolExecutor(8) as pool:
         lazily = pool.map(lambda s: index_shard(s, cache), found)
         indexes = tuple(tqdm(lazily, "indexing shards", len(found), disable=None, delay=2, leave=False))

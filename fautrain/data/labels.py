@@ -18,23 +18,22 @@ from fautrain.data.order import Ints
 from fautrain.data.parquet import read_columns
 from fautrain.data.shards import filesystem
 from fautrain.errors import UserError
+from fautrain.targets import UNCODED, Target
 
 pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
 
 _COLUMNS = ["key", "source", "identity", "video", "frame", "labels"]
 _FIELDS = pa.schema([schema.MANIFEST.field(name).with_nullable(name != "key") for name in _COLUMNS])
-_UNCODED = np.iinfo(np.int16).min
-"""Stands for "this frame has no label of that AU"; no data set's code."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledSet:
-    """The frames of a corpus that a benchmark counts, in the corpus' order; n frames, A action units."""
+    """The frames of a corpus that a benchmark counts, in the corpus' order; n frames, A outputs."""
 
     benchmark: Benchmark
     corpus: Corpus
-    aus: tuple[int, ...]
-    """Those asked for, in the benchmark's order."""
+    target: Target
+    """The benchmark's, of the outputs asked for."""
     rows: Ints
     """(n,), ascending: numbers of the samples in `corpus`."""
     subject: Ints
@@ -44,22 +43,27 @@ class LabelledSet:
     frame: NDArray[np.int32]
     """(n,): number within the video, as annotated."""
     targets: NDArray[np.float32]
-    """(n, A): 1 present, 0 absent, nan not coded. No row is all nan: such a frame is left out."""
+    """(n, A): as `target` decodes them, nan not coded. No row is all nan: such a frame is left out."""
     absent: tuple[str, ...]
     """Subjects of the benchmark without a frame here."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the A outputs."""
+        return self.target.outputs
 
-def read_labels(corpus: Corpus, benchmark: Benchmark, aus: tuple[int, ...] = ()) -> LabelledSet:
-    """The labels of all frames that `benchmark` counts; `aus`: these action units only, empty for all.
+
+def read_labels(corpus: Corpus, benchmark: Benchmark, outputs: tuple[str, ...] = ()) -> LabelledSet:
+    """The labels of all frames that `benchmark` counts; `outputs`: these only, empty for all.
 
     Raises:
-        UserError: the shards are of another data set, have no labels, lack an AU or the camera, hold a
-            subject or a code that the benchmark does not know, or a frame twice; or it has no such AU.
+        UserError: the shards are of another data set, have no labels, lack one or the camera, hold a subject
+            or a code that the benchmark does not know, or a frame twice; or it has no such output.
     """
-    chosen = _chosen(benchmark, aus)
+    target = benchmark.target.only(outputs, benchmark.name)
     table = _read_manifests(corpus, benchmark)
     rows = _rows_of_source(table, benchmark)
     table = table.take(rows)
@@ -68,22 +72,14 @@ def read_labels(corpus: Corpus, benchmark: Benchmark, aus: tuple[int, ...] = ())
     if benchmark.videos:
         kept = _rows_of_videos(table, benchmark)
         rows, table = rows[kept], table.take(kept)
-    targets = np.stack([_targets(table, benchmark, au) for au in chosen], axis=1)
+    targets = target.decode(np.stack([_codes(table, benchmark, key) for key in target.labels], axis=1))
     coded = np.flatnonzero(~np.isnan(targets).all(axis=1))
     rows, table, targets = rows[coded], table.take(coded), targets[coded]
     subject = _subjects(table, benchmark)
     video, frame = _frames(table, subject, benchmark)
     seen = {*np.unique(subject).tolist()}
     absent = tuple(name for index, name in enumerate(benchmark.subjects) if index not in seen)
-    return LabelledSet(benchmark, corpus, chosen, rows, subject, video, frame, targets, absent)
-
-
-def _chosen(benchmark: Benchmark, aus: tuple[int, ...]) -> tuple[int, ...]:
-    known = ", ".join(map(str, benchmark.aus))
-    for au in aus:
-        if au not in benchmark.aus:
-            raise UserError(f"data.aus: {benchmark.name} has no AU{au}; choose among {known}")
-    return tuple(au for au in benchmark.aus if au in aus) if aus else benchmark.aus
+    return LabelledSet(benchmark, corpus, target, rows, subject, video, frame, targets, absent)
 
 
 def _build(benchmark: Benchmark) -> str:
@@ -138,27 +134,31 @@ def _where(mask: pa.ChunkedArray) -> Ints:
     return np.flatnonzero(mask.fill_null(False).to_numpy()).astype(np.int64)
 
 
-def _targets(table: pa.Table, benchmark: Benchmark, au: int) -> NDArray[np.float32]:
-    """(n,): targets of one AU."""
-    key = benchmark.label.replace("{au}", str(au))
+def _codes(table: pa.Table, benchmark: Benchmark, key: str) -> NDArray[np.int16]:
+    """(n,): codes of one label."""
     found = pc.map_lookup(table.column("labels"), key, "first")
     if found.null_count == len(found):
-        keys = sorted({k for chunk in table.column("labels").chunks for k in chunk.keys.unique().to_pylist()})
-        others = [a for a in benchmark.aus if benchmark.label.replace("{au}", str(a)) in keys]
+        raise _no_label(table, benchmark, key)
+    codes = found.fill_null(UNCODED).to_numpy()
+    odd = np.flatnonzero(~benchmark.target.known(codes))
+    if len(odd):
         raise UserError(
-            f"data.shards: no frame has the label {key!r} (there are {', '.join(keys)}); rebuild the shards "
-            f"with {_build(benchmark)}, or leave it out with --set data.aus={','.join(map(str, others))}"
+            f"data.shards: {_named(table, int(odd[0]))} has {key}={codes[odd[0]]}, which {benchmark.name} "
+            "does not know; rebuild the shards, or name it in codes or missing of a benchmark of your own"
         )
-    codes = found.fill_null(_UNCODED).to_numpy()
-    if benchmark.codes:
-        odd = np.flatnonzero(~np.isin(codes, [*benchmark.codes, *benchmark.missing, _UNCODED]))
-        if len(odd):
-            raise UserError(
-                f"data.shards: {_named(table, int(odd[0]))} has {key}={codes[odd[0]]}, which "
-                f"{benchmark.name} does not know; rebuild the shards, or name it in codes or missing of a "
-                "benchmark of your own"
-            )
-    return np.where(codes == _UNCODED, np.float32(np.nan), benchmark.targets(codes))
+    return codes
+
+
+def _no_label(table: pa.Table, benchmark: Benchmark, key: str) -> UserError:
+    keys = sorted({k for chunk in table.column("labels").chunks for k in chunk.keys.unique().to_pylist()})
+    target = benchmark.target
+    others = [name for name, label in zip(target.outputs, target.labels, strict=False) if label in keys]
+    option = target.option(others)
+    leave = f", or leave it out with --set {option}" if option else ""
+    return UserError(
+        f"data.shards: no frame has the label {key!r} (there are {', '.join(keys)}); rebuild the shards with "
+        f"{_build(benchmark)}{leave}"
+    )
 
 
 def _subjects(table: pa.Table, benchmark: Benchmark) -> Ints:

@@ -28,9 +28,9 @@ from fautrain.data.bad_samples import BadSample, BadSamples
 from fautrain.data.dataset import STOPPING, BatchDataset, Failed, Pool, Sent, start_worker
 from fautrain.data.decode import Augment
 from fautrain.data.fetch import ShardCache
-from fautrain.data.index import Corpus, open_corpus
+from fautrain.data.index import Corpus
 from fautrain.data.order import Ints, LoaderState, next_state
-from fautrain.data.plan import CACHE_GIB, LoaderOptions, Plan, Request, checked_rows, split_rows
+from fautrain.data.plan import CACHE_GIB, LoaderOptions, Plan, checked_rows, split_rows
 from fautrain.data.shards import default_cache
 from fautrain.errors import UserError
 
@@ -96,8 +96,9 @@ def worker_deaths() -> Generator[None]:
 class Loader:
     """Batches of one rank. Made by `make_loader`, `held_out_loader` and `ordered_loader`."""
 
-    def __init__(self, plan: Plan, cache: ShardCache) -> None:
-        self.plan, self.cache, self.options = plan, cache, plan.options
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.options = plan, plan.options
+        self.cache = shard_cache(plan.options.cache)
         self.bad = BadSamples(plan.options.max_bad)
         """Accounting of unusable samples; `bad.total` and `bad.this_epoch` may be logged."""
         self._source: Generator[Sent | Failed] | None = None
@@ -121,10 +122,6 @@ class Loader:
     def steps_per_epoch(self) -> int:
         """ceil(samples / batch_per_step), for any number of ranks."""
         return self.plan.steps
-
-    def keys(self, samples: torch.Tensor) -> list[str]:
-        """Keys of the samples of a batch."""
-        return [self.corpus.key(int(s)) for s in samples]
 
     def batches(self, state: LoaderState | None = None) -> Iterator[Batch]:
         """Batches from the first of step `state`, through all epochs to come, without end.
@@ -217,11 +214,11 @@ class Loader:
         loader: DataLoader[Any] = DataLoader(
             BatchDataset(plan, self.cache, pool),  # type: ignore[arg-type]
             batch_size=None,
-            sampler=_Requests(plan, state),
+            sampler=plan.requests(state),
             num_workers=options.workers,
             prefetch_factor=prefetch,
-            collate_fn=_as_it_is,  # pyright: ignore[reportArgumentType]
-            pin_memory=torch.cuda.is_available() if options.pin is None else options.pin,
+            collate_fn=lambda sent: sent,
+            pin_memory=torch.cuda.is_available(),
             worker_init_fn=start_worker,
             multiprocessing_context="fork",
             generator=torch.Generator(),  # else a number is drawn from the global one, which is the model's
@@ -275,60 +272,42 @@ def _stream(loader: DataLoader[Any]) -> Generator[Sent | Failed]:
                 worker.kill()  # it is stuck in a read, and deaf to the SIGTERM that DataLoader sent it
 
 
-@final
-class _Requests:
-    """The sampler: where to go on, and no end."""
-
-    def __init__(self, plan: Plan, state: LoaderState) -> None:
-        self.plan, self.state = plan, state
-
-    def __iter__(self) -> Iterator[Request]:
-        return self.plan.requests(self.state)
-
-
-def _as_it_is(batch: Sent) -> Sent:
-    return batch
-
-
 def shard_cache(folder: str | Path | None = None, gib: float = CACHE_GIB) -> ShardCache:
     """The cache in a folder (default: `fautrain` in the user's cache folder) that may grow to `gib`."""
     return ShardCache(Path(folder) if folder else default_cache(), int(gib * 2**30))
 
 
-def make_loader(shards: str | Corpus, options: LoaderOptions, rows: Ints | None = None) -> Loader:
+def make_loader(corpus: Corpus, options: LoaderOptions, rows: Ints | None = None) -> Loader:
     """The training loader of one rank.
 
     Args:
-        shards: glob, brace range, comma list or folder (see `list_shards`), or a corpus already open.
         rows: ascending rows of the corpus to train on, and no others; a shard without any is never opened.
             None: all but the held-out ones.
 
     Raises:
-        UserError: there is nothing to train on, or see `open_corpus`.
+        UserError: there is nothing to train on.
     """
-    corpus, cache = _opened(shards, options)
     if rows is None:
-        return Loader(Plan(corpus, split_rows(corpus, options.held_out, held=False), options), cache)
+        return Loader(Plan(corpus, split_rows(corpus, options.held_out, held=False), options))
     if options.held_out:
         raise UserError(
             f"data.held_out = {options.held_out:g} and chosen rows exclude each other; set data.held_out = 0"
         )
     options = replace(options, window_shards=options.window_shards or len(corpus.shards))
-    return Loader(Plan(corpus, checked_rows(corpus, rows), options), cache)
+    return Loader(Plan(corpus, checked_rows(corpus, rows), options))
 
 
-def held_out_loader(shards: str | Corpus, options: LoaderOptions) -> Loader:
+def held_out_loader(corpus: Corpus, options: LoaderOptions) -> Loader:
     """The held-out samples, in the shards' order, resized only. Call `again()` for each evaluation.
 
     Raises:
-        UserError: none is held out, or see `open_corpus`.
+        UserError: none is held out.
     """
-    corpus, cache = _opened(shards, options)
     rows = split_rows(corpus, options.held_out, held=True)
-    return Loader(Plan(corpus, rows, _resized(options), shuffle=False), cache)
+    return Loader(Plan(corpus, rows, _resized(options), shuffle=False))
 
 
-def ordered_loader(shards: str | Corpus, rows: Ints, options: LoaderOptions) -> Loader:
+def ordered_loader(corpus: Corpus, rows: Ints, options: LoaderOptions) -> Loader:
     """These ascending rows of the corpus once, in order, resized only. Call `again()` for each evaluation.
 
     `batch.samples` holds the rows, in ascending order within a rank and without gaps over the ranks of a
@@ -338,18 +317,10 @@ def ordered_loader(shards: str | Corpus, rows: Ints, options: LoaderOptions) -> 
     No row is ever replaced: one that cannot be decoded ends the iteration.
 
     Raises:
-        UserError: no row is chosen, or see `open_corpus`; when iterating, a damaged row.
+        UserError: no row is chosen; when iterating, a damaged row.
     """
-    corpus, cache = _opened(shards, options)
     options = replace(_resized(options), max_bad=0.0)
-    return Loader(Plan(corpus, checked_rows(corpus, rows), options, shuffle=False, fill=False), cache)
-
-
-def _opened(shards: str | Corpus, options: LoaderOptions) -> tuple[Corpus, ShardCache]:
-    cache = shard_cache(options.cache, options.cache_gib)
-    if isinstance(shards, Corpus):
-        return shards, cache
-    return open_corpus(shards, cache, options.verify, options.rank, options.world), cache
+    return Loader(Plan(corpus, checked_rows(corpus, rows), options, shuffle=False, fill=False))
 
 
 def _resized(options: LoaderOptions) -> LoaderOptions:

@@ -55,12 +55,6 @@ class LoaderOptions:
     cache: str | None = None
     """Folder for remote shards, indexes of foreign shards and the memory of checked hashes; None: `fautrain`
     in the user's cache folder."""
-    cache_gib: float = CACHE_GIB
-    """How large the remote shards in it may get together."""
-    verify: bool = True
-    """Hash local shards at the first start; sizes are always compared."""
-    pin: bool | None = None
-    """Page-locked images; None where there is a CUDA device."""
 
     def __post_init__(self) -> None:
         rank, world, accumulate = self.rank, self.world, self.accumulate

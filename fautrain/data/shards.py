@@ -15,7 +15,7 @@ import itertools
 import os
 import posixpath
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -254,7 +254,7 @@ def verify_hashes(shards: Sequence[Shard], cache: Path, rank: int = 0, world: in
     known = [s for s in shards if s.local and s.sha256]
     start = len(known) * rank // world
     due = [(s, m) for s, m in ((s, _mark(s, cache)) for s in known[start:] + known[:start]) if not m.exists()]
-    for shard, mark in _progress(due):
+    for shard, mark in tqdm(due, "checking shards", unit="shard", disable=None, delay=2, leave=False):
         if mark.exists():
             continue
         if file_sha256(shard.url) != shard.sha256:
@@ -263,11 +263,6 @@ def verify_hashes(shards: Sequence[Shard], cache: Path, rank: int = 0, world: in
         with contextlib.suppress(OSError):
             mark.parent.mkdir(parents=True, exist_ok=True)
             mark.touch()
-
-
-def _progress(due: list[tuple[Shard, Path]]) -> Iterator[tuple[Shard, Path]]:
-    with tqdm(due, "checking shards", unit="shard", disable=None, delay=2, leave=False) as bar:
-        yield from bar
 
 
 def _mark(shard: Shard, cache: Path) -> Path:

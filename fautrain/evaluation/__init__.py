@@ -1,7 +1,7 @@
 """Evaluation: predictions of every epoch on disk, the three columns of a fold, results over folds, tables.
 
 predictions.py   one Parquet file per evaluated epoch
-fold.py          one fold: last epoch, selected epoch and threshold, published protocol
+fold.py          one fold: last epoch, selected epoch and choice (threshold), published protocol
 result.py        folds and seeds to one result, with intervals; result.json
 tables.py        the result as tables; words.py: what they mean; text.py, page.py: both as text and HTML
 """

@@ -1,17 +1,18 @@
-"""One fold of a run in three columns: how the epoch and the threshold are chosen decides what an F1 means.
+"""One fold of a run in three columns: how the epoch and the choice are chosen decides what a score means.
 
-`last`       the last epoch at threshold 0.5; nothing is chosen.
-`selected`   epoch and threshold with the highest mean F1 on validation subjects (kept out of training).
-`published`  epoch and threshold with the highest mean F1 on the test fold itself, as the released FMAE code
+`last`       the last epoch with the target's default choice (threshold 0.5); nothing is chosen.
+`selected`   epoch and choice with the best mean score on validation subjects (kept out of training).
+`published`  epoch and choice with the best mean score on the test fold itself, as the released FMAE code
              reports. Optimistic: the answers are used to choose.
 
-A threshold is shared by all AUs. Of equal choices the earliest epoch wins, then the threshold nearest to 0.5.
+The score is the target's headline measure (F1); a choice (a threshold) is shared by all outputs. Of equal
+ones the earliest epoch wins, then the choice nearest to the default.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,40 +23,46 @@ from numpy.typing import NDArray
 from fautrain import metrics
 from fautrain.errors import UserError
 from fautrain.evaluation.predictions import TEST, VALIDATION, Predictions, prediction_files, read_predictions
+from fautrain.targets import TARGETS, Target
+
+Floats = NDArray[np.float64]
+Sums = tuple[tuple[int | float, ...], ...]
+"""(outputs, K): a target's additive statistics; for occurrence true positives, false positives, false
+negatives and true negatives."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """The test fold at one epoch and threshold. Tuples are per AU; values are fractions."""
+    """The test fold at one epoch and choice. Tuples are per output; values are fractions, not percent."""
 
     epoch: int
-    threshold: float
-    f1: tuple[float, ...]
-    mean_f1: float
-    precision: tuple[float, ...]
-    recall: tuple[float, ...]
-    accuracy: tuple[float, ...]
-    auc: tuple[float | None, ...]
-    """None where an AU has no positive or no negative frame."""
-    counts: tuple[tuple[tuple[int, ...], ...], ...]
-    """(subjects, AUs, 4): true positives, false positives, false negatives, true negatives."""
+    choice: float | None
+    """The threshold, say; None where a target has no choice."""
+    scores: tuple[float, ...]
+    """Headline measure."""
+    mean: float
+    """Of the scores."""
+    measures: Mapping[str, tuple[float | None, ...]]
+    """Others by name; None where undefined."""
+    statistics: tuple[Sums, ...]
+    """Of each test subject."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Mean F1 on the way, a value per evaluated epoch or per threshold of `metrics.THRESHOLDS`."""
+    """Mean score on the way, a value per evaluated epoch or per choice of the target."""
 
     epochs: tuple[int, ...]
     test: tuple[float, ...]
-    """At 0.5."""
+    """With the default choice."""
     validation: tuple[float, ...] | None
-    """At 0.5 on the validation subjects; None where there are none."""
+    """With the default choice on the validation subjects; None where there are none."""
     test_best: tuple[float, ...]
-    """At the epoch's best threshold on the test fold."""
-    test_thresholds: tuple[float, ...]
-    """(99,) at the last epoch."""
-    validation_thresholds: tuple[float, ...] | None
-    """(99,) at the last epoch."""
+    """With the epoch's best choice on the test fold."""
+    test_choices: tuple[float, ...]
+    """At the last epoch."""
+    validation_choices: tuple[float, ...] | None
+    """At the last epoch."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,9 @@ class FoldResult:
     dataset: str
     trained_on: str
     """The data set that was trained on, where it is another one; else empty."""
-    aus: tuple[int, ...]
+    kind: str
+    """What is predicted (`fautrain.targets`)."""
+    outputs: tuple[str, ...]
     fold: int | None
     """From 1; None where the data set is tested as a whole."""
     folds: int
@@ -75,16 +84,14 @@ class FoldResult:
     epochs: int
     """Planned epochs; 0 where it is not known."""
     subjects: tuple[str, ...]
-    """Test subjects, in order of `Column.counts`."""
+    """Test subjects, in order of `Column.statistics`."""
     validation_subjects: tuple[str, ...]
     frames: int
     """Test frames."""
-    positives: tuple[int, ...]
-    """Test frames with the AU present."""
-    coded: tuple[int, ...]
-    """Test frames coded for the AU."""
-    all_positive: tuple[float, ...]
-    """F1 of calling the AU present on every frame."""
+    baseline: tuple[float, ...]
+    """Score of the target's baseline, who does not look at the picture, per output."""
+    baseline_statistics: Sums
+    """Its statistics, which also say how many frames there are."""
     last: Column
     selected: Column | None
     """None where there are no validation subjects."""
@@ -95,6 +102,11 @@ class FoldResult:
     absent: tuple[str, ...] = ()
     """Subjects of the benchmark of whom the shards hold no frame."""
 
+    @property
+    def target(self) -> type[Target]:
+        """What is predicted."""
+        return TARGETS.get(self.kind)
+
 
 def evaluate_fold(run_dir: Path) -> FoldResult:
     """The three columns of the run in `run_dir`, from the predictions of its evaluated epochs.
@@ -103,12 +115,13 @@ def evaluate_fold(run_dir: Path) -> FoldResult:
 
     Raises:
         UserError: there are no predictions, they are damaged or do not belong together, a subject is in both
-            parts, or an AU is coded on no test frame.
+            parts, or an output is coded on no test frame.
     """
     files = prediction_files(run_dir)
     first = read_predictions(next(iter(files.values())))
+    target = TARGETS.get(first.header.kind)
     seen = {part: _mark(first.of(part)) for part in (TEST, VALIDATION)}
-    scores: dict[str, list[NDArray[np.float64]]] = {TEST: [], VALIDATION: []}
+    scores: dict[str, list[Floats]] = {TEST: [], VALIDATION: []}
     for path in files.values():
         epoch = read_predictions(path)
         if replace(epoch.header, epoch=first.header.epoch) != first.header or any(
@@ -119,57 +132,65 @@ def evaluate_fold(run_dir: Path) -> FoldResult:
                 "the epoch again"
             )
         for part, found in scores.items():
-            found.append(_mean_f1(epoch.of(part)))
-    epochs = list(files)
-    test, validation = np.stack(scores[TEST]), np.stack(scores[VALIDATION])
-    has_validation = bool((first.part == VALIDATION).any())
-    choices = {"last": (len(epochs) - 1, metrics.HALF), "published": metrics.best(test)}
-    if has_validation:
-        choices["selected"] = metrics.best(validation)
-    columns = _columns(files, choices)
-    curves = Curves(
-        epochs=tuple(epochs),
-        test=_floats(test[:, metrics.HALF]),
-        validation=_floats(validation[:, metrics.HALF]) if has_validation else None,
-        test_best=_floats(test.max(axis=1)),
-        test_thresholds=_floats(test[-1]),
-        validation_thresholds=_floats(validation[-1]) if has_validation else None,
-    )
-    return _fold(first, epochs[-1], columns, curves)
+            found.append(mean_scores(target, epoch.of(part).prediction, epoch.of(part).target))
+    validated = bool((first.part == VALIDATION).any())
+    test, validation = np.stack(scores[TEST]), np.stack(scores[VALIDATION]) if validated else None
+    choices = {"last": (len(files) - 1, target.default), "published": _best(target, test)}
+    if validation is not None:
+        choices["selected"] = _best(target, validation)
+    columns = _columns(target, files, choices)
+    return _fold(first, list(files)[-1], columns, _curves(target, files, test, validation))
 
 
-def check_support(target: NDArray[Any], aus: tuple[int, ...], where: str) -> tuple[str, ...]:
-    """A sentence for each AU that has no positive frame: its F1 is 0 whatever the model says.
+def mean_scores(target: type[Target], prediction: NDArray[Any], truth: NDArray[Any]) -> Floats:
+    """Mean over the outputs of the headline measure with each choice, (choices,), of frames (n, outputs)."""
+    return target.score(target.statistics(prediction, truth)[0]).mean(axis=-1)
 
-    Cheap: call it before the training, so that nobody waits for an F1 that cannot be.
+
+def check_support(
+    target: type[Target], truth: NDArray[Any], outputs: tuple[str, ...], where: str
+) -> tuple[str, ...]:
+    """The target's remarks on test frames, such as on an AU that is present on none.
 
     Args:
-        target: (n, A) 1, 0 or NaN. aus: A numbers. where: names the part, as "fold 2 of disfa".
+        truth: (n, A) targets. outputs: A names. where: names the part, as "fold 2 of disfa".
 
     Raises:
-        UserError: `target` is not A wide, or an AU is coded on no frame, so that it has no F1.
+        UserError: `truth` is not A wide, or an output is coded on no frame, so that it has no score.
     """
-    if target.ndim != 2 or target.shape[1] != len(aus):
+    if truth.ndim != 2 or truth.shape[1] != len(outputs):
         raise UserError(
-            f"the targets of {where} have shape {target.shape} for {len(aus)} AUs; give one column per AU"
+            f"the targets of {where} have shape {truth.shape} for {len(outputs)} outputs; give one column "
+            "per output"
         )
-    found = metrics.support(target)
-    uncoded = [au for au, coded in zip(aus, found.coded, strict=True) if not coded]
+    uncoded = [name for name, column in zip(outputs, truth.T, strict=True) if np.isnan(column).all()]
     if uncoded:
         raise UserError(
-            f"no test frame of {where} is coded for AU {', '.join(map(str, uncoded))}; leave it out of the "
-            "AUs or add the missing labels"
+            f"no test frame of {where} is coded for {target.listed(uncoded)}; leave it out of the outputs "
+            "or add the missing labels"
         )
-    absent = np.array(aus)[found.positives == 0]
-    return tuple(
-        f"AU {au} is present on no test frame of {where}: its F1 there is 0 by convention and counts in the "
-        "mean."
-        for au in absent
+    return tuple(target.remarks(truth, outputs, where))
+
+
+def _best(target: type[Target], scores: Floats) -> tuple[int, int]:
+    """Places of the best epoch and choice of scores (epochs, choices)."""
+    return metrics.best(target.headline.gain(scores), target.default)
+
+
+def _curves(target: type[Target], epochs: Iterable[int], test: Floats, validation: Floats | None) -> Curves:
+    gain = target.headline.gain
+    return Curves(
+        epochs=tuple(epochs),
+        test=_floats(test[:, target.default]),
+        validation=None if validation is None else _floats(validation[:, target.default]),
+        test_best=_floats(gain(gain(test).max(axis=1))),
+        test_choices=_floats(test[-1]),
+        validation_choices=None if validation is None else _floats(validation[-1]),
     )
 
 
 def _fold(first: Predictions, last_epoch: int, columns: dict[str, Column], curves: Curves) -> FoldResult:
-    header, test = first.header, first.of(TEST)
+    header, test, target = first.header, first.of(TEST), TARGETS.get(first.header.kind)
     subjects, kept_out = np.unique(test.subject), np.unique(first.of(VALIDATION).subject)
     both = np.intersect1d(subjects, kept_out)
     if len(both):
@@ -178,14 +199,15 @@ def _fold(first: Predictions, last_epoch: int, columns: dict[str, Column], curve
             "split anew"
         )
     where = f"fold {header.fold} of {header.dataset}" if header.fold else header.dataset
-    notes = list(check_support(test.target, header.aus, where))
+    notes = list(check_support(target, test.target, header.outputs, where))
     if last_epoch < header.epochs:
         notes.append(f"{where}: the last epoch evaluated is {last_epoch} of {header.epochs} planned.")
-    found = metrics.support(test.target)
+    baseline = target.statistics(target.baseline(test.target), test.target)[0, target.default]
     return FoldResult(
         dataset=header.dataset,
         trained_on=header.trained_on,
-        aus=header.aus,
+        kind=header.kind,
+        outputs=header.outputs,
         fold=header.fold,
         folds=header.folds,
         seed=header.seed,
@@ -194,9 +216,8 @@ def _fold(first: Predictions, last_epoch: int, columns: dict[str, Column], curve
         subjects=tuple(map(str, subjects)),
         validation_subjects=tuple(map(str, kept_out)),
         frames=len(test.part),
-        positives=tuple(map(int, found.positives)),
-        coded=tuple(map(int, found.coded)),
-        all_positive=_floats(metrics.all_positive_f1(found)),
+        baseline=_floats(target.score(baseline)),
+        baseline_statistics=_sums(baseline),
         last=columns["last"],
         selected=columns.get("selected"),
         published=columns["published"],
@@ -206,45 +227,39 @@ def _fold(first: Predictions, last_epoch: int, columns: dict[str, Column], curve
     )
 
 
-def _columns(files: dict[int, Path], choices: dict[str, tuple[int, int]]) -> dict[str, Column]:
-    """The columns by name, of (place of the epoch, place of the threshold) by name."""
+def _columns(
+    target: type[Target], files: dict[int, Path], choices: dict[str, tuple[int, int]]
+) -> dict[str, Column]:
+    """The columns by name, of (place of the epoch, place of the choice) by name; each epoch is read once."""
     epochs = list(files)
     columns: dict[str, Column] = {}
     for place in sorted({place for place, _ in choices.values()}):
         test = read_predictions(files[epochs[place]]).of(TEST)
-        auc = metrics.roc_auc(test.probability, test.target)
-        for name, (chosen, threshold) in choices.items():
+        names, subject = np.unique(test.subject, return_inverse=True)
+        statistics = target.statistics(test.prediction, test.target, subject, len(names))
+        for name, (chosen, choice) in choices.items():
             if chosen == place:
-                columns[name] = _column(test, float(metrics.THRESHOLDS[threshold]), auc)
+                columns[name] = _column(target, test, choice, statistics[:, choice])
     return columns
 
 
-def _column(test: Predictions, threshold: float, auc: NDArray[np.float64]) -> Column:
-    by_subject = np.stack(
-        [
-            metrics.confusion(test.probability[rows], test.target[rows], threshold)
-            for rows in (test.subject == subject for subject in np.unique(test.subject))
-        ]
-    )
-    counts = by_subject.sum(axis=0)
-    f1 = metrics.f1(counts)
+def _column(target: type[Target], test: Predictions, choice: int, statistics: NDArray[Any]) -> Column:
+    scores = target.score(statistics.sum(axis=0))
+    value = target.choices[choice]
+    measured = target.measured(test.prediction, test.target, value)
     return Column(
         epoch=test.header.epoch,
-        threshold=threshold,
-        f1=_floats(f1),
-        mean_f1=float(f1.mean()),
-        precision=_floats(metrics.precision(counts)),
-        recall=_floats(metrics.recall(counts)),
-        accuracy=_floats(metrics.accuracy(counts)),
-        auc=tuple(None if np.isnan(value) else float(value) for value in auc),
-        counts=tuple(tuple(tuple(map(int, au)) for au in subject) for subject in by_subject),
+        choice=value,
+        scores=_floats(scores),
+        mean=float(scores.mean()),
+        measures={measure.name: known(measured[measure.name]) for measure in target.measures},
+        statistics=tuple(map(_sums, statistics)),
     )
 
 
-def _mean_f1(part: Predictions) -> NDArray[np.float64]:
-    """Mean F1 over the AUs at each threshold, (99,)."""
-    counts = metrics.sweep(metrics.histogram(part.probability, part.target))[0]
-    return metrics.f1(counts).mean(axis=-1)
+def known(values: Floats) -> tuple[float | None, ...]:
+    """The values, None for NaN."""
+    return tuple(None if np.isnan(value) else float(value) for value in values)
 
 
 def _mark(part: Predictions) -> str:
@@ -252,6 +267,10 @@ def _mark(part: Predictions) -> str:
     digest = hashlib.sha256("\n".join([*part.key, *part.subject]).encode())
     digest.update(np.nan_to_num(part.target, nan=-1).tobytes())  # one NaN's bytes may differ from another's
     return digest.hexdigest()
+
+
+def _sums(statistics: NDArray[Any]) -> Sums:
+    return tuple(map(tuple, statistics.tolist()))
 
 
 def _floats(values: Iterable[Any]) -> tuple[float, ...]:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 from markupsafe import Markup
 
-from fautrain import metrics
-from fautrain.charts import Bar, Curve, bars, plot
+from facecorpus.pages import page_template
+from fautrain.charts import Bar, Curve, bars, plot, round_values
 from fautrain.evaluation import words
 from fautrain.evaluation.fold import FoldResult
-from fautrain.evaluation.result import Result, coverage
-from fautrain.evaluation.tables import percent, reference, tables
+from fautrain.evaluation.result import Interval, Result, coverage
+from fautrain.evaluation.tables import reference, tables
 from fautrain.files import publish
+from fautrain.targets import Measure, Target
 
 if TYPE_CHECKING:
     from fautrain.data.benchmark import Benchmark
 
 REFERENCE = "FMAE-IAT"
-"""The system whose published F1 is marked in the bar chart."""
+"""The system whose published scores are marked in the bar chart."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ class Panel:
 
     title: str
     epochs: Markup
-    thresholds: Markup
+    choices: Markup
+    """Over what may be chosen; empty where nothing is."""
 
 
 def write_page(result: Result, benchmark: Benchmark, path: Path) -> None:
@@ -52,97 +52,126 @@ def write_page(result: Result, benchmark: Benchmark, path: Path) -> None:
 def render(result: Result, benchmark: Benchmark) -> str:
     """The page's text."""
     first, *others = tables(result, benchmark)
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            result=result,
-            title=words.title(result, benchmark),
-            over=coverage(result),
-            warning=words.warning(result, benchmark),
-            lead=words.lead(result),
-            seeds=words.seeds(result),
-            comparison=words.comparison(result, benchmark),
-            explained=words.rows(result),
-            main=first,
-            others=others,
-            bars=bars("F1 per action unit", _bars(result, benchmark)),
-            reference=REFERENCE if reference(result, benchmark, REFERENCE) else "",
-            panels=_panels(result),
-            epochs=any(len(run.curves.epochs) > 1 for run in result.runs),
-            validated=any(run.validation_subjects for run in result.runs),
-        )
+    target = result.target
+    return page_template("fautrain.evaluation", score=target.headline.written).render(
+        result=result,
+        measure=target.headline,
+        terms=target.words,
+        at=_at(target),
+        title=words.title(result, benchmark),
+        over=coverage(result),
+        warning=words.warning(result, benchmark),
+        lead=words.lead(result),
+        seeds=words.seeds(result),
+        comparison=words.comparison(result, benchmark),
+        explained=words.rows(result),
+        main=first,
+        others=others,
+        bars=_bar_chart(result, benchmark),
+        reference=REFERENCE if reference(result, benchmark, REFERENCE) else "",
+        panels=_panels(result),
+        epochs=any(len(run.curves.epochs) > 1 for run in result.runs),
+        validated=any(run.validation_subjects for run in result.runs),
     )
 
 
-def _bars(result: Result, benchmark: Benchmark) -> list[Bar]:
-    last, published, bounds = result.last, result.published, result.last.bounds
+def _bar_chart(result: Result, benchmark: Benchmark) -> Markup:
+    """The headline measure of each output and their mean, from 0 to 1 where it is written in percent."""
+    measure, last, base, published = result.target.headline, result.last, result.baseline, result.published
     papers = reference(result, benchmark, REFERENCE)
+    whole = len(papers) == len(benchmark.outputs) == len(result.outputs)
+    names = [*result.outputs, "mean"]
+    values = [*last.scores, last.mean]
+    intervals = [*last.bounds.scores, last.bounds.mean] if last.bounds else [None] * len(names)
+    baselines, dots = [*base.scores, base.mean], [*published.scores, published.mean]
+    diamonds = [papers.get(name) for name in result.outputs]
+    diamonds.append(sum(papers.values()) / len(papers) if whole else None)
+    highest = [*values, *baselines, *dots, *(high for _, high in filter(None, intervals))]
+    top = 1.0 if measure.percent else max(*highest, 0.1)
+
+    def part(value: float) -> float:
+        return max(value, 0.0) / top
+
     found = [
         Bar(
-            label=str(au),
-            value=last.f1[place],
-            interval=bounds.f1[place] if bounds else None,
-            baseline=result.all_positive[place],
-            dot=published.f1[place],
-            diamond=papers[au] / 100 if au in papers else None,
+            label=name.removeprefix(result.target.words.short),
+            told=_told(measure, name, value, ends),
+            value=part(value),
+            interval=ends and (part(ends[0]), part(ends[1])),
+            baseline=part(baseline),
+            dot=part(dot),
+            diamond=None if paper is None else part(paper / measure.scale),
         )
-        for place, au in enumerate(result.aus)
+        for name, value, ends, baseline, dot, paper in zip(
+            names, values, intervals, baselines, dots, diamonds, strict=True
+        )
     ]
-    whole = len(papers) == len(benchmark.aus) == len(result.aus)
-    mean = sum(papers.values()) / len(papers) / 100 if whole else None
-    interval = bounds.mean if bounds else None
-    return [*found, Bar("mean", last.mean, interval, result.all_positive_mean, published.mean, mean)]
+    ticks = [(level / top, measure.axis(level)) for level in round_values(0.0, top)]
+    return bars(f"{measure.name} per {result.target.words.output}", found, ticks)
+
+
+def _told(measure: Measure, name: str, value: float, ends: Interval | None) -> str:
+    between = f" ({' to '.join(map(measure.written, ends))})" if ends else ""
+    return f"{name}: {measure.written(value)}{measure.unit}{between}"
+
+
+def _at(target: type[Target]) -> str:
+    """The choice that is not chosen, in words: `threshold 0.5`."""
+    choice = target.choices[target.default]
+    return "" if choice is None else f"{target.words.choice} {choice:g}"
 
 
 def _panels(result: Result) -> list[Panel]:
     """A panel per run, all on the same scale."""
-    epochs = _span([y for run in result.runs for line in _epoch_lines(run) for y in line.y])
-    thresholds = _span([y for run in result.runs for line in _threshold_lines(run) for y in line.y])
-    return [_panel(run, epochs, thresholds, len(result.seeds) > 1) for run in result.runs]
+    within = (0.0, 1.0) if result.target.headline.percent else (-math.inf, math.inf)
+    epochs = _span([y for run in result.runs for line in _epoch_lines(run) for y in line.y], within)
+    choices = _span([y for run in result.runs for line in _choice_lines(run) for y in line.y], within)
+    return [_panel(run, epochs, choices, len(result.seeds) > 1) for run in result.runs]
 
 
 def _panel(
-    run: FoldResult, epochs: tuple[float, float], thresholds: tuple[float, float], name_seed: bool
+    run: FoldResult, epochs: tuple[float, float], choices: tuple[float, float], name_seed: bool
 ) -> Panel:
     fold = run.dataset if run.fold is None else f"Fold {run.fold}"
-    done = run.curves.epochs
+    done, target = run.curves.epochs, run.target
+    measure, choice = target.headline, target.words.choice
     room = max(0.02 * (done[-1] - done[0]), 0.02)  # so that the outer dots are drawn whole
-    return Panel(
-        f"{fold}, seed {run.seed}" if name_seed else fold,
-        plot(
-            f"Mean F1 over epochs, {fold}",
-            _epoch_lines(run),
-            across=(done[0] - room, done[-1] + room),
-            ticks=_epoch_ticks(done),
-            up=epochs,
-            number=_percent,
-        ),
-        plot(
-            f"Mean F1 over thresholds, {fold}",
-            _threshold_lines(run),
-            across=(0, 1),
-            ticks=[(tick / 4, f"{tick / 4:g}") for tick in range(5)],
-            up=thresholds,
-            number=_percent,
-            upright=0.5,
-        ),
+    over_epochs = plot(
+        f"Mean {measure.name} over epochs, {fold}",
+        _epoch_lines(run),
+        across=(done[0] - room, done[-1] + room),
+        ticks=_epoch_ticks(done),
+        up=epochs,
+        number=measure.axis,
     )
+    over_choices = plot(
+        f"Mean {measure.name} over {choice}s, {fold}",
+        _choice_lines(run),
+        across=(0, 1),
+        ticks=[(tick / 4, f"{tick / 4:g}") for tick in range(5)],
+        up=choices,
+        number=measure.axis,
+        upright=target.choices[target.default],
+    )
+    title = f"{fold}, seed {run.seed}" if name_seed else fold
+    return Panel(title, over_epochs, over_choices if choice else Markup())
 
 
 def _epoch_lines(run: FoldResult) -> list[Curve]:
     curves = run.curves
-    lines = [_curve("best", curves.epochs, curves.test_best), _curve("test", curves.epochs, curves.test)]
+    lines = [_curve("test", curves.epochs, curves.test)]
+    if run.target.words.choice:
+        lines.insert(0, _curve("best", curves.epochs, curves.test_best))
     if curves.validation:
         lines.append(_curve("validation", curves.epochs, curves.validation))
     return lines
 
 
-def _threshold_lines(run: FoldResult) -> list[Curve]:
-    curves, x = run.curves, metrics.THRESHOLDS.tolist()
-    lines = [_curve("test", x, curves.test_thresholds)]
-    if curves.validation_thresholds:
-        lines.append(_curve("validation", x, curves.validation_thresholds))
+def _choice_lines(run: FoldResult) -> list[Curve]:
+    curves, x = run.curves, [choice or 0.0 for choice in run.target.choices]
+    lines = [_curve("test", x, curves.test_choices)]
+    if curves.validation_choices:
+        lines.append(_curve("validation", x, curves.validation_choices))
     return lines
 
 
@@ -150,34 +179,14 @@ def _curve(style: str, x: Sequence[float], y: Sequence[float]) -> Curve:
     return Curve(style, x, y, dots=len(x) <= 60)
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.4g}"
-
-
-def _span(values: Sequence[float]) -> tuple[float, float]:
-    """Ends of an axis of fractions that holds `values` with some room, within 0 and 1."""
+def _span(values: Sequence[float], within: tuple[float, float]) -> tuple[float, float]:
+    """Ends of an axis that holds `values` with some room."""
     low, high = min(values), max(values)
     room = max(0.08 * (high - low), 0.01)
-    return max(low - room, 0.0), min(high + room, 1.0)
+    return max(low - room, within[0]), min(high + room, within[1])
 
 
 def _epoch_ticks(epochs: Sequence[int]) -> list[tuple[float, str]]:
     """About five whole epochs."""
     step = max(1, math.ceil((epochs[-1] - epochs[0]) / 5))
     return [(float(epoch), str(epoch)) for epoch in range(epochs[0], epochs[-1] + 1, step)]
-
-
-def _environment() -> jinja2.Environment:
-    def load(name: str) -> str:
-        return importlib.resources.files("fautrain.evaluation").joinpath(name).read_text("utf-8")
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(load),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    environment.filters["count"] = lambda value: f"{value:,}"
-    return environment

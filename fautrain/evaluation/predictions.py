@@ -1,8 +1,8 @@
 """Predictions of one evaluated epoch on disk: `RUN/predictions/epoch-0003.parquet`.
 
-One row per frame: part, key, subject, video, frame, probability and target (lists of float32 in AU order;
-NaN = not coded). The file's metadata says which data set, AUs, fold and epoch they are. Rows are in the order
-of (part, subject, video, frame, key), so that equal predictions give equal bytes.
+One row per frame: part, key, subject, video, frame, prediction and target (lists of float32 in the order of
+the outputs; NaN = not coded). The file's metadata says which data set, outputs, fold and epoch they are. Rows
+are in the order of (part, subject, video, frame, key), so that equal predictions give equal bytes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from facecorpus.typed import build, to_plain
 from fautrain.errors import UserError
 from fautrain.files import publish
-from fautrain.typed import build, to_plain
+from fautrain.targets import TARGETS
 
 FOLDER = "predictions"
 VALIDATION, TEST = "validation", "test"
-VERSION = 1
+VERSION = 2
 _METADATA = b"fautrain"
 _NAME = re.compile(r"epoch-(\d{4,})\.parquet")
 _LISTS = pa.list_(pa.float32())
@@ -35,7 +36,7 @@ _SCHEMA = pa.schema(
         pa.field("subject", pa.string(), nullable=False),
         pa.field("video", pa.string(), nullable=False),
         pa.field("frame", pa.int32(), nullable=False),
-        pa.field("probability", _LISTS, nullable=False),
+        pa.field("prediction", _LISTS, nullable=False),
         pa.field("target", _LISTS, nullable=False),
     ]
 )
@@ -47,8 +48,10 @@ class Header:
 
     dataset: str
     """Name of the benchmark that is tested on."""
-    aus: tuple[int, ...]
-    """AUs in the order of the lists."""
+    kind: str
+    """What is predicted (`fautrain.targets`)."""
+    outputs: tuple[str, ...]
+    """Names of the outputs in the order of the lists."""
     epoch: int
     """Epochs of training done, from 1."""
     epochs: int = 0
@@ -82,10 +85,10 @@ class Predictions:
     """(n,)"""
     frame: NDArray[np.int32]
     """(n,) number as annotated."""
-    probability: NDArray[np.float32]
-    """(n, A) in [0, 1]."""
+    prediction: NDArray[np.float32]
+    """(n, A): such as probabilities."""
     target: NDArray[np.float32]
-    """(n, A) 1, 0 or NaN."""
+    """(n, A), NaN where not coded."""
 
     def of(self, part: str) -> Predictions:
         """The rows of one part."""
@@ -141,15 +144,15 @@ def write_predictions(run_dir: Path, predictions: Predictions) -> Path:
     """Writes the predictions of an epoch into the run's folder, replacing earlier ones; returns the file.
 
     Raises:
-        UserError: a probability is not finite (the training diverged), or the file cannot be written.
-        ValueError: shapes, parts, probabilities or targets are not what `Predictions` says, or a key comes
+        UserError: a prediction is not finite (the training diverged), or the file cannot be written.
+        ValueError: shapes, parts, predictions or targets are not what `Predictions` says, or a key comes
             twice.
     """
     _check(predictions)
     p = predictions
     order = np.lexsort((p.key, p.frame, p.video, p.subject, p.part))
     columns = [pa.array(values[order]) for values in (p.part, p.key, p.subject, p.video, p.frame)]
-    columns += [_lists(values[order]) for values in (p.probability, p.target)]
+    columns += [_lists(values[order]) for values in (p.prediction, p.target)]
     metadata = json.dumps({"version": VERSION, **to_plain(p.header)})
     table = pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata({_METADATA: metadata}))
     path = prediction_path(run_dir, p.header.epoch)
@@ -182,6 +185,7 @@ def read_predictions(path: Path) -> Predictions:
         )
     try:
         header = build(Header, metadata)
+        TARGETS.get(header.kind)
     except UserError as error:
         raise _damaged(path, str(error)[:300]) from None
     named = _NAME.fullmatch(path.name)
@@ -193,8 +197,8 @@ def read_predictions(path: Path) -> Predictions:
         header,
         *(np.asarray(table[name].to_pylist(), np.str_) for name in ("part", "key", "subject", "video")),
         frame=table["frame"].to_numpy(),
-        probability=_matrix(path, table["probability"], len(header.aus)),
-        target=_matrix(path, table["target"], len(header.aus)),
+        prediction=_matrix(path, table["prediction"], len(header.outputs)),
+        target=_matrix(path, table["target"], len(header.outputs)),
     )
     try:
         _check(found)
@@ -205,27 +209,24 @@ def read_predictions(path: Path) -> Predictions:
 
 def _check(predictions: Predictions) -> None:
     p = predictions
-    rows, aus = len(p.part), len(p.header.aus)
+    rows, outputs = len(p.part), len(p.header.outputs)
     if p.header.fold is not None and not 1 <= p.header.fold <= p.header.folds:
         raise ValueError(f"there is no fold {p.header.fold} of {p.header.folds}")
     if any(len(values) != rows for values in (p.key, p.subject, p.video, p.frame)):
         raise ValueError("the columns differ in length")
-    if p.probability.shape != (rows, aus) or p.target.shape != (rows, aus):
+    if p.prediction.shape != (rows, outputs) or p.target.shape != (rows, outputs):
         raise ValueError(
-            f"{rows} frames of {aus} AUs have probabilities {p.probability.shape} and targets "
+            f"{rows} frames of {outputs} outputs have predictions {p.prediction.shape} and targets "
             f"{p.target.shape}"
         )
     if not np.isin(p.part, (VALIDATION, TEST)).all():
         raise ValueError(f"a part is neither {VALIDATION!r} nor {TEST!r}")
-    if not np.isfinite(p.probability).all():
+    if not np.isfinite(p.prediction).all():
         raise UserError(
             f"the predictions of epoch {p.header.epoch} are not finite: the training has diverged; "
             "lower optim.lr"
         )
-    if rows and not 0 <= p.probability.min() <= p.probability.max() <= 1:
-        raise ValueError("a probability is outside 0 to 1; give the sigmoid of the logits")
-    if not (np.isnan(p.target) | (p.target == 0) | (p.target == 1)).all():
-        raise ValueError("a target is not 0, 1 or NaN")
+    TARGETS.get(p.header.kind).check(p.prediction, p.target)
     if len(np.unique(p.key)) != rows:
         raise ValueError("a key comes twice")
 
@@ -240,7 +241,7 @@ def _matrix(path: Path, column: pa.ChunkedArray, width: int) -> NDArray[np.float
     rows = column.combine_chunks()
     widths = set(np.unique(rows.value_lengths()).tolist())
     if widths - {width}:
-        raise _damaged(path, f"a row has {min(widths - {width})} values for {width} AUs")
+        raise _damaged(path, f"a row has {min(widths - {width})} values for {width} outputs")
     flat = rows.flatten()
     if flat.null_count:
         raise _damaged(path, "a value is missing")

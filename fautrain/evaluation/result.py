@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus.typed import build, to_plain
 from fautrain import metrics
 from fautrain.errors import UserError
-from fautrain.evaluation.fold import Column, FoldResult
+from fautrain.evaluation.fold import Column, FoldResult, known
 from fautrain.files import publish
-from fautrain.typed import build, to_plain
+from fautrain.targets import TARGETS, Target
+from fautrain.targets.base import Statistics
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -28,40 +30,48 @@ Interval = tuple[float, float]
 class Bounds:
     """95 % intervals on subjects drawn anew."""
 
-    f1: tuple[Interval, ...]
+    scores: tuple[Interval, ...]
     mean: Interval
-    pooled_f1: tuple[Interval, ...]
+    pooled: tuple[Interval, ...]
     pooled_mean: Interval
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One column over folds and seeds. Tuples are per AU unless said otherwise; values are fractions."""
+    """One column over folds and seeds. Tuples are per output unless said otherwise; values are fractions."""
 
-    f1: tuple[float, ...]
-    """Mean over folds."""
+    scores: tuple[float, ...]
+    """Headline measure, mean over folds."""
     mean: float
-    """Mean of `f1` over the AUs."""
-    pooled_f1: tuple[float, ...]
-    """All folds' test frames together, each at its own fold's epoch and threshold."""
+    """Mean of `scores` over the outputs."""
+    pooled: tuple[float, ...]
+    """All folds' test frames together, each at its own fold's epoch and choice."""
     pooled_mean: float
     bounds: Bounds | None
     """None where a fold tests one subject only, and for `published`: its choice on the test subjects would
     have to be made anew with every draw."""
     by_fold: tuple[float, ...]
-    """Mean F1 of each fold."""
+    """Mean score of each fold."""
     fold_sd: float | None
     """Standard deviation (n - 1) of `by_fold`; None with fewer than two."""
     by_seed: tuple[float, ...]
     """`mean` of each seed alone."""
     seed_sd: float | None
     """Standard deviation (n - 1) of `by_seed`; None with fewer than two."""
-    precision: tuple[float, ...]
-    """Mean over folds, as the three below."""
-    recall: tuple[float, ...]
-    accuracy: tuple[float, ...]
-    auc: tuple[float | None, ...]
-    """None where a fold has none."""
+    measures: Mapping[str, tuple[float | None, ...]]
+    """Others by name, mean over folds; None where a fold has none."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Scores of the target's baseline, who does not look at the picture, per output."""
+
+    scores: tuple[float, ...]
+    """Mean over folds."""
+    mean: float
+    pooled: tuple[float, ...]
+    """All folds' test frames together."""
+    pooled_mean: float
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,9 @@ class Result:
     dataset: str
     trained_on: str
     """The data set that was trained on, where it is another one; else empty."""
-    aus: tuple[int, ...]
+    kind: str
+    """What is predicted (`fautrain.targets`)."""
+    outputs: tuple[str, ...]
     drawn: bool
     """Whether the faces are drawn ones."""
     folds: tuple[int, ...]
@@ -84,11 +96,7 @@ class Result:
     """Test subjects."""
     frames: int
     """Test frames."""
-    all_positive: tuple[float, ...]
-    """F1 of calling every AU present, mean over folds."""
-    all_positive_mean: float
-    all_positive_pooled: tuple[float, ...]
-    all_positive_pooled_mean: float
+    baseline: Baseline
     last: Summary
     selected: Summary | None
     published: Summary
@@ -100,6 +108,11 @@ class Result:
     """Sentences on what limits these numbers."""
     absent: tuple[str, ...] = ()
     """Subjects of the benchmark of whom some run's shards held no frame."""
+
+    @property
+    def target(self) -> type[Target]:
+        """What is predicted."""
+        return TARGETS.get(self.kind)
 
 
 Kind = TypeVar("Kind", Result, FoldResult)
@@ -130,15 +143,10 @@ def aggregate(folds: Iterable[FoldResult], resamples: int = 2000) -> Result:
         for seed, found in by_seed.items()
         if seed not in used
     ]
-    first = runs[0]
+    first, target = runs[0], runs[0].target
     present = tuple(number for number in numbers if number is not None)
     if present and len(present) < first.folds:
         notes.append(f"Only {_folds(most)} are in: the mean over all folds may differ.")
-    base = np.array([fold[0].all_positive for fold in grid]).mean(axis=0)
-    support = metrics.Support(
-        *(np.sum([getattr(fold[0], name) for fold in grid], axis=0) for name in ("positives", "coded"))
-    )
-    pooled = metrics.all_positive_f1(support)
     selected = [[run.selected for run in row if run.selected] for row in grid]
     missing = sum(map(len, grid)) - sum(map(len, selected))
     if missing and any(selected):
@@ -146,20 +154,18 @@ def aggregate(folds: Iterable[FoldResult], resamples: int = 2000) -> Result:
     return Result(
         dataset=first.dataset,
         trained_on=first.trained_on,
-        aus=first.aus,
+        kind=first.kind,
+        outputs=first.outputs,
         drawn=first.drawn,
         folds=present,
         folds_total=first.folds,
         seeds=tuple(used),
         subjects=sum(len(fold[0].subjects) for fold in grid),
         frames=sum(fold[0].frames for fold in grid),
-        all_positive=_floats(base),
-        all_positive_mean=float(base.mean()),
-        all_positive_pooled=_floats(pooled),
-        all_positive_pooled_mean=float(pooled.mean()),
-        last=_summary([[run.last for run in row] for row in grid], resamples),
-        selected=None if missing else _summary(selected, resamples),
-        published=_summary([[run.published for run in row] for row in grid], 0),
+        baseline=_baseline([row[0] for row in grid]),
+        last=_summary(target, [[run.last for run in row] for row in grid], resamples),
+        selected=None if missing else _summary(target, selected, resamples),
+        published=_summary(target, [[run.published for run in row] for row in grid], 0),
         resamples=resamples,
         runs=tuple(runs),
         notes=tuple(dict.fromkeys(notes)),
@@ -221,43 +227,51 @@ def _read(kind: type[Kind], path: Path) -> Kind:
         ) from None
 
 
-def _summary(columns: list[list[Column]], resamples: int) -> Summary:
+def _baseline(folds: Sequence[FoldResult]) -> Baseline:
+    scores = np.array([fold.baseline for fold in folds]).mean(axis=0)
+    pooled = folds[0].target.score(np.sum([fold.baseline_statistics for fold in folds], axis=0))
+    return Baseline(_floats(scores), float(scores.mean()), _floats(pooled), float(pooled.mean()))
+
+
+def _summary(target: type[Target], columns: list[list[Column]], resamples: int) -> Summary:
     """Of a list of seeds per fold; no intervals with no `resamples`."""
-    f1 = _per_au(columns, "f1")
-    counts = [np.stack([np.array(column.counts) for column in row], axis=1) for row in columns]
-    pooled = metrics.f1(np.concatenate(counts).sum(axis=0)).mean(axis=0)
-    by_fold, by_seed = f1.mean(axis=(1, 2)), f1.mean(axis=(0, 2))
+    scores = np.array([[column.scores for column in row] for row in columns])  # (folds, seeds, outputs)
+    statistics = [np.stack([np.array(column.statistics) for column in row], axis=1) for row in columns]
+    pooled = target.score(np.concatenate(statistics).sum(axis=0)).mean(axis=0)
+    by_fold, by_seed = scores.mean(axis=(1, 2)), scores.mean(axis=(0, 2))
     return Summary(
-        f1=_floats(f1.mean(axis=(0, 1))),
-        mean=float(f1.mean()),
-        pooled_f1=_floats(pooled),
+        scores=_floats(scores.mean(axis=(0, 1))),
+        mean=float(scores.mean()),
+        pooled=_floats(pooled),
         pooled_mean=float(pooled.mean()),
-        bounds=_bounds(counts, resamples) if resamples and min(map(len, counts)) > 1 else None,
+        bounds=_bounds(target, statistics, resamples)
+        if resamples and min(map(len, statistics)) > 1
+        else None,
         by_fold=_floats(by_fold),
         fold_sd=_deviation(by_fold),
         by_seed=_floats(by_seed),
         seed_sd=_deviation(by_seed),
-        precision=_floats(_per_au(columns, "precision").mean(axis=(0, 1))),
-        recall=_floats(_per_au(columns, "recall").mean(axis=(0, 1))),
-        accuracy=_floats(_per_au(columns, "accuracy").mean(axis=(0, 1))),
-        auc=tuple(
-            None if np.isnan(value) else float(value) for value in _per_au(columns, "auc").mean(axis=(0, 1))
-        ),
+        measures={measure.name: _measure(columns, measure.name) for measure in target.measures},
     )
 
 
-def _bounds(counts: Sequence[metrics.Counts], resamples: int) -> Bounds:
-    """Intervals of counts (subjects, seeds, AUs, 4) per fold. All seeds share the drawn subjects."""
-    drawn = [
-        metrics.resample_f1(fold, resamples, (0, place)).mean(axis=1)
-        for place, fold in enumerate(counts, start=1)
-    ]
-    f1 = np.mean(drawn, axis=0)
-    pooled = metrics.resample_f1(np.concatenate(counts), resamples, (0, 1)).mean(axis=1)
+def _measure(columns: list[list[Column]], name: str) -> tuple[float | None, ...]:
+    values = np.array([[column.measures[name] for column in row] for row in columns], np.float64)
+    return known(values.mean(axis=(0, 1)))
+
+
+def _bounds(target: type[Target], statistics: Sequence[Statistics], resamples: int) -> Bounds:
+    """Intervals of statistics (subjects, seeds, outputs, K) per fold. All seeds share the drawn subjects."""
+
+    def drawn(subjects: Statistics, place: int) -> Floats:
+        return target.score(metrics.resample(subjects, resamples, (0, place))).mean(axis=1)
+
+    scores = np.mean([drawn(fold, place) for place, fold in enumerate(statistics, start=1)], axis=0)
+    pooled = drawn(np.concatenate(statistics), 1)
     return Bounds(
-        f1=_intervals(f1),
-        mean=_intervals(f1.mean(axis=1, keepdims=True))[0],
-        pooled_f1=_intervals(pooled),
+        scores=_intervals(scores),
+        mean=_intervals(scores.mean(axis=1, keepdims=True))[0],
+        pooled=_intervals(pooled),
         pooled_mean=_intervals(pooled.mean(axis=1, keepdims=True))[0],
     )
 
@@ -266,7 +280,7 @@ def _check(runs: list[FoldResult]) -> None:
     if not runs:
         raise UserError("there is no evaluated fold to sum up; run `fautrain finetune` first")
     first = runs[0]
-    for name in ("dataset", "trained_on", "aus", "folds", "drawn"):
+    for name in ("dataset", "trained_on", "kind", "outputs", "folds", "drawn"):
         values = {getattr(run, name): run for run in runs}
         if len(values) > 1:
             words = " and ".join(str(value) for value in values)
@@ -279,7 +293,7 @@ def _check(runs: list[FoldResult]) -> None:
         if (run.fold is None) != (first.fold is None):
             raise UserError("some runs test a fold and others the whole data set; sum them up apart")
         same = next(other for other in runs if other.fold == run.fold)
-        if same.subjects != run.subjects or same.coded != run.coded:
+        if same.subjects != run.subjects or same.baseline_statistics != run.baseline_statistics:
             raise UserError(
                 f"{_where(run)} tests other frames in seed {run.seed} than in seed {same.seed}; sum up runs "
                 "on the same corpus"
@@ -299,11 +313,6 @@ def _where(run: FoldResult) -> str:
 def _folds(runs: list[FoldResult]) -> str:
     word = "fold" if len(runs) == 1 else "folds"
     return f"{word} {', '.join(str(run.fold) for run in runs)} of {runs[0].folds}"
-
-
-def _per_au(columns: list[list[Column]], name: str) -> Floats:
-    """(folds, seeds, AUs); NaN for None."""
-    return np.array([[getattr(column, name) for column in row] for row in columns], np.float64)
 
 
 def _deviation(values: Floats) -> float | None:

@@ -1,8 +1,8 @@
-"""A result as tables, for Markdown and for the page alike. Percent with one decimal."""
+"""A result as tables, for Markdown and for the page alike, in the words of its target."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,17 +10,12 @@ import numpy as np
 
 from fautrain.evaluation.fold import Column, FoldResult
 from fautrain.evaluation.result import Interval, Result, Summary, coverage
+from fautrain.targets import Measure, Target
 
 if TYPE_CHECKING:  # at run time this would load torch, which a report does not need
     from fautrain.data.benchmark import Benchmark, Published
 
-LAST, SELECTED, PUBLISHED = (
-    "F1@0.5, last epoch",
-    "Selected on held-out training subjects",
-    "Published protocol",
-)
-BASELINE = "Every AU called present"
-NONE = "–"
+SELECTED, PUBLISHED = "Selected on held-out training subjects", "Published protocol"
 
 
 @dataclass(frozen=True)
@@ -42,21 +37,21 @@ class Table:
 
 
 def tables(result: Result, benchmark: Benchmark) -> list[Table]:
-    """All tables: F1 beside the papers', other measures, each fold, support."""
+    """All tables: the headline measure beside the papers', other measures, each fold, support."""
     return [main_table(result, benchmark), _measures(result), _folds(result), _support(result)]
 
 
 def main_table(result: Result, benchmark: Benchmark) -> Table:
-    """F1 per AU of our columns, the baseline and the papers' rows."""
-    over = coverage(result)
+    """The headline measure per output of our columns, the baseline and the papers' rows."""
+    over, measure, words = coverage(result), result.target.headline, result.target.words
     rows: list[Row] = []
     for name, summary in summaries(result):
-        rows.append(Row((name, over, *_percents(summary.f1), percent(summary.mean)), "ours"))
+        rows.append(Row((name, over, *_written(measure, (*summary.scores, summary.mean))), "ours"))
         if summary.bounds:
-            ends = (*summary.bounds.f1, summary.bounds.mean)
-            rows.append(Row(("", "95 % interval", *map(_interval, ends)), "interval"))
-    base = (*_percents(result.all_positive), percent(result.all_positive_mean))
-    rows.append(Row((BASELINE, over, *base), "baseline"))
+            ends = (*summary.bounds.scores, summary.bounds.mean)
+            rows.append(Row(("", "95 % interval", *_intervals(measure, ends)), "interval"))
+    base = _written(measure, (*result.baseline.scores, result.baseline.mean))
+    rows.append(Row((words.baseline, over, *base), "baseline"))
     papers = published(result, benchmark)
     if papers and result.drawn:
         rows.append(Row(("Not comparable, as the faces above are drawn and these recorded:",), "heading"))
@@ -64,18 +59,30 @@ def main_table(result: Result, benchmark: Benchmark) -> Table:
         count = f"{len(result.absent)} of the {len(benchmark.subjects)} subjects"
         rows.append(Row((f"Not comparable, as {count} are missing above and none below:",), "heading"))
     for system in papers:
-        values = [f1 for _, f1 in _shared(result, benchmark, system)]
-        whole = set(result.aus) == set(benchmark.aus)
-        cells = [
-            NONE if value is None else f"{value:.1f}" for value in (*values, system.mean if whole else None)
-        ]
+        values = [score for _, score in _shared(result, benchmark, system)]
+        whole = set(result.outputs) == set(benchmark.outputs)
+        cells = map(measure.printed, (*values, system.mean if whole else None))
         rows.append(Row((system.system, system.where, *cells), "published"))
-    return Table("F1 per action unit, in percent", ("", "of", *_aus(result), "mean"), tuple(rows), 2)
+    title = f"{measure.name} per {words.output}{in_percent(measure)}"
+    return Table(title, ("", "of", *result.outputs, "mean"), tuple(rows), 2)
+
+
+def last_name(target: type[Target], short: bool = False) -> str:
+    """Row of the last epoch, with the choice that is not chosen: `F1@0.5, last epoch`."""
+    choice = target.choices[target.default]
+    at = "" if choice is None else f"@{choice:g}"
+    return f"{target.headline.name}{at}{' last' if short else ', last epoch'}"
+
+
+def in_percent(*measures: Measure) -> str:
+    """What a table's title says of its numbers."""
+    return ", in percent" if all(measure.percent for measure in measures) else ""
 
 
 def summaries(result: Result) -> list[tuple[str, Summary]]:
     """Our columns that there are, by their names."""
-    named = ((LAST, result.last), (SELECTED, result.selected), (PUBLISHED, result.published))
+    last = (last_name(result.target), result.last)
+    named = (last, (SELECTED, result.selected), (PUBLISHED, result.published))
     return [(name, summary) for name, summary in named if summary]
 
 
@@ -84,10 +91,12 @@ def published(result: Result, benchmark: Benchmark) -> tuple[Published, ...]:
     return () if result.trained_on else benchmark.published
 
 
-def reference(result: Result, benchmark: Benchmark, system: str = "FMAE-IAT") -> dict[int, float]:
-    """F1 in percent by AU of one published system; empty where it is not comparable."""
+def reference(result: Result, benchmark: Benchmark, system: str = "FMAE-IAT") -> dict[str, float]:
+    """Scores by output of one published system, as printed; empty where it is not comparable."""
     rows = [row for row in published(result, benchmark) if row.system == system and comparable(result)]
-    return {au: f1 for row in rows for au, f1 in _shared(result, benchmark, row) if f1 is not None}
+    return {
+        name: score for row in rows for name, score in _shared(result, benchmark, row) if score is not None
+    }
 
 
 def comparable(result: Result) -> bool:
@@ -95,113 +104,92 @@ def comparable(result: Result) -> bool:
     return not (result.drawn or result.absent)
 
 
-def percent(value: float | None) -> str:
-    """A fraction in percent with one decimal.
-
-    >>> percent(0.6666), percent(None)
-    ('66.7', '–')
-    """
-    return NONE if value is None else f"{100 * value:.1f}"
-
-
-def _shared(result: Result, benchmark: Benchmark, row: Published) -> list[tuple[int, float | None]]:
-    by_au = dict(zip(benchmark.aus, row.f1, strict=True))
-    return [(au, by_au.get(au)) for au in result.aus]
+def _shared(result: Result, benchmark: Benchmark, row: Published) -> list[tuple[str, float | None]]:
+    by_name = dict(zip(benchmark.outputs, row.scores, strict=True))
+    return [(name, by_name.get(name)) for name in result.outputs]
 
 
 def _measures(result: Result) -> Table:
-    """Precision, recall, accuracy and AUC; F1 pooled over folds where there are several."""
+    """The target's other measures; the headline pooled over folds where there are several."""
     rows: list[Row] = []
-    pooled = len(result.folds) > 1
+    target, measure = result.target, result.target.headline
+    pooled, called = len(result.folds) > 1, f"{measure.name}, pooled"
+    told = in_percent(measure, *target.measures)
     for name, summary in summaries(result):
         group: list[Row] = []
         if pooled:
-            f1 = (*_percents(summary.pooled_f1), percent(summary.pooled_mean))
-            group.append(Row(("", "F1, pooled", *f1)))
+            group.append(Row(("", called, *_written(measure, (*summary.pooled, summary.pooled_mean)))))
         if pooled and summary.bounds:
-            ends = (*summary.bounds.pooled_f1, summary.bounds.pooled_mean)
-            group.append(Row(("", "95 % interval", *map(_interval, ends)), "interval"))
-        if summary is not result.published:
-            for word in ("precision", "recall", "accuracy", "auc"):
-                values: Sequence[float | None] = getattr(summary, word)
-                word = "AUC" if word == "auc" else word
-                group.append(Row(("", word, *_percents(values), _mean(values))))
+            ends = (*summary.bounds.pooled, summary.bounds.pooled_mean)
+            group.append(Row(("", "95 % interval", *_intervals(measure, ends)), "interval"))
+        for other in target.measures if summary is not result.published else ():
+            values = summary.measures[other.name]
+            named = f"{other.name}{'' if told else in_percent(other)}"
+            group.append(Row(("", named, *_written(other, (*values, _mean(values))))))
         rows += [Row((name, *row.cells[1:]), "ours") if row is group[0] else row for row in group]
     if pooled:
-        base = (*_percents(result.all_positive_pooled), percent(result.all_positive_pooled_mean))
-        rows.append(Row((BASELINE, "F1, pooled", *base), "baseline"))
-    return Table("Other measures, in percent", ("", "measure", *_aus(result), "mean"), tuple(rows), 2)
+        base = _written(measure, (*result.baseline.pooled, result.baseline.pooled_mean))
+        rows.append(Row((target.words.baseline, called, *base), "baseline"))
+    return Table(f"Other measures{told}", ("", "measure", *result.outputs, "mean"), tuple(rows), 2)
 
 
 def _folds(result: Result) -> Table:
     rows: list[Row] = []
+    target, headline = result.target, result.target.headline
+    chosen = target.words.choice
     for run in result.runs:
-        named = ((LAST, run.last), (SELECTED, run.selected), (PUBLISHED, run.published))
+        named = ((last_name(target), run.last), (SELECTED, run.selected), (PUBLISHED, run.published))
         rows += [_fold_row(run, name, column) for name, column in named if column]
     for name, summary in summaries(result) if len(result.runs) > 1 else ():
-        values = (
-            f"mean over {len(result.seeds)} seeds" if len(result.seeds) > 1 else "mean",
-            "",
-            name,
-            "",
-            "",
-        )
-        spread = f" ± {percent(summary.fold_sd)}" if summary.fold_sd is not None else ""
-        rest = (percent(summary.mean) + spread, _mean(summary.accuracy), _mean(summary.auc))
-        rows.append(Row((*values, *rest), "ours"))
-    head = ("fold", "seed", "epoch and threshold", "epoch", "threshold", "mean F1", "accuracy", "AUC")
-    return Table("Each fold, in percent", head, tuple(rows), 3)
+        seeds = len(result.seeds)
+        over = f"mean over {seeds} seeds" if seeds > 1 else "mean"
+        spread = f" ± {headline.written(summary.fold_sd)}" if summary.fold_sd is not None else ""
+        values = (headline.written(summary.mean) + spread, *_means(target, summary.measures))
+        rows.append(Row((over, "", name, *("",) * (2 if chosen else 1), *values), "ours"))
+    listed = [measure for measure in target.measures if measure.by_fold]
+    names = ("epoch", chosen) if chosen else ("epoch",)
+    which = " and ".join(names) if chosen else "which epoch"
+    head = ("fold", "seed", which, *names, f"mean {headline.name}", *(m.name for m in listed))
+    return Table(f"Each fold{in_percent(headline, *listed)}", head, tuple(rows), 3)
 
 
 def _fold_row(run: FoldResult, name: str, column: Column) -> Row:
     fold = "all" if run.fold is None else f"{run.fold}"
-    choice = (str(column.epoch), f"{column.threshold:.2f}")
-    values = (percent(column.mean_f1), _mean(column.accuracy), _mean(column.auc))
+    choice = (str(column.epoch),) if column.choice is None else (str(column.epoch), f"{column.choice:.2f}")
+    values = (run.target.headline.written(column.mean), *_means(run.target, column.measures))
     return Row((fold, str(run.seed), name, *choice, *values))
 
 
+def _means(target: type[Target], measures: Mapping[str, Sequence[float | None]]) -> list[str]:
+    """Means over the outputs of the measures that the table of folds lists."""
+    return [m.written(_mean(measures[m.name])) for m in target.measures if m.by_fold]
+
+
 def _support(result: Result) -> Table:
+    target = result.target
+    # The test frames of a fold are the same for all seeds.
+    runs = [run for run in result.runs if run.seed == result.seeds[0]]
     rows: list[Row] = []
-    for run in result.runs:
-        if run.seed != result.seeds[0]:
-            continue  # the test frames of a fold are the same for all seeds
+    for run in runs:
         fold = "all" if run.fold is None else f"{run.fold}"
-        counts = [_share(p, n) for p, n in zip(run.positives, run.coded, strict=True)]
+        counts = target.support(np.array(run.baseline_statistics))
         rows.append(Row((fold, f"{len(run.subjects)}", f"{run.frames:,}", *counts)))
     if len(rows) > 1:
-        runs = [run for run in result.runs if run.seed == result.seeds[0]]
-        positives, coded = (
-            np.sum([getattr(run, name) for run in runs], axis=0) for name in ("positives", "coded")
-        )
-        counts = [_share(int(p), int(n)) for p, n in zip(positives, coded, strict=True)]
+        counts = target.support(np.sum([run.baseline_statistics for run in runs], axis=0))
         rows.append(Row(("sum", f"{result.subjects}", f"{result.frames:,}", *counts), "ours"))
-    head = ("fold", "test subjects", "test frames", *_aus(result))
-    return Table(
-        "Support: test frames with the AU present, and their share of the coded ones", head, tuple(rows)
-    )
+    head = ("fold", "test subjects", "test frames", *result.outputs)
+    return Table(target.words.support, head, tuple(rows))
 
 
-def _share(positives: int, coded: int) -> str:
-    return f"{positives:,} ({percent(positives / coded)} %)"
+def _written(measure: Measure, values: Iterable[float | None]) -> list[str]:
+    return [measure.written(value) for value in values]
 
 
-def _aus(result: Result) -> list[str]:
-    return [f"AU{au}" for au in result.aus]
-
-
-def _percents(values: Iterable[float | None]) -> list[str]:
-    return [percent(value) for value in values]
-
-
-def _mean(values: Sequence[float | None]) -> str:
+def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return percent(sum(known) / len(known)) if len(known) == len(values) else NONE
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _interval(ends: Interval) -> str:
-    """Both ends in percent.
-
-    >>> _interval((0.5, 0.6666))
-    '50.0–66.7'
-    """
-    return f"{percent(ends[0])}–{percent(ends[1])}"
+def _intervals(measure: Measure, ends: Iterable[Interval]) -> list[str]:
+    """Both ends of each: `50.0–66.7`."""
+    return [f"{measure.written(low)}–{measure.written(high)}" for low, high in ends]

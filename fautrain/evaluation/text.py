@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from fautrain.evaluation import words
 from fautrain.evaluation.result import Result, coverage
 from fautrain.evaluation.tables import (
-    LAST,
-    NONE,
     PUBLISHED,
     SELECTED,
     Row,
     Table,
-    percent,
+    last_name,
     reference,
     summaries,
     tables,
@@ -22,8 +20,6 @@ from fautrain.evaluation.tables import (
 if TYPE_CHECKING:
     from fautrain.data.benchmark import Benchmark
 
-SHORT = {LAST: "F1@0.5 last", SELECTED: "selected", PUBLISHED: "published"}
-"""Columns by the name of their row in the other tables."""
 PAPER = "FMAE-IAT"
 """The paper's system that is shown, where it is comparable."""
 
@@ -52,27 +48,30 @@ def markdown(result: Result, benchmark: Benchmark) -> str:
 
 
 def brief(result: Result, benchmark: Benchmark) -> str:
-    """F1 in percent, a line for each AU, under 80 characters wide; ends in a newline.
+    """The headline measure, a line for each output, under 80 characters wide; ends in a newline.
 
     Args:
         benchmark: the one that is tested on.
     """
-    names = [f"AU{au}" for au in result.aus]
+    target, measure = result.target, result.target.headline
+    short = {SELECTED: "selected", PUBLISHED: "published"}
     columns = [
-        (SHORT[name], [*map(percent, summary.f1), percent(summary.mean)])
-        for name, summary in summaries(result)
+        (short.get(name, last_name(target, short=True)), [*map(measure.written, (*found.scores, found.mean))])
+        for name, found in summaries(result)
     ]
-    baseline = [*map(percent, result.all_positive), percent(result.all_positive_mean)]
-    columns.append(("all present", baseline))
+    baseline = [*map(measure.written, (*result.baseline.scores, result.baseline.mean))]
+    columns.append((target.words.baseline_short, baseline))
     if paper := reference(result, benchmark, PAPER):
-        known = [paper.get(au) for au in result.aus]
+        known = [paper.get(name) for name in result.outputs]
         values = [value for value in known if value is not None]
-        mean = sum(values) / len(values) if len(values) == len(benchmark.aus) == len(known) else None
-        columns.append((PAPER, [NONE if value is None else f"{value:.1f}" for value in (*known, mean)]))
-    lines = [f"{words.title(result, benchmark)}; F1 in percent, {coverage(result)}", ""]
-    lines.append("      " + "".join(f"{head:>13}" for head, _ in columns))
-    for at, name in enumerate([*names, "mean"]):
-        lines.append(f"{name:6}" + "".join(f"{values[at]:>13}" for _, values in columns))
+        mean = sum(values) / len(values) if len(values) == len(benchmark.outputs) == len(known) else None
+        columns.append((PAPER, [*map(measure.printed, (*known, mean))]))
+    told = f"{measure.name}{' in percent' if measure.percent else ''}, {coverage(result)}"
+    lines = [f"{words.title(result, benchmark)}; {told}", ""]
+    width = max(map(len, ("mean ", *result.outputs))) + 1
+    lines.append(" " * width + "".join(f"{head:>13}" for head, _ in columns))
+    for at, name in enumerate([*result.outputs, "mean"]):
+        lines.append(f"{name:{width}}" + "".join(f"{values[at]:>13}" for _, values in columns))
     lines.append("")
     if warning := words.warning(result, benchmark):
         lines.append(f"warning: {warning}")

@@ -6,33 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fautrain.evaluation.result import Result, coverage
-from fautrain.evaluation.tables import BASELINE, LAST, PUBLISHED, SELECTED, percent, published, summaries
+from fautrain.evaluation.tables import PUBLISHED, SELECTED, in_percent, last_name, published, summaries
+from fautrain.targets import Words
 
 if TYPE_CHECKING:
     from fautrain.data.benchmark import Benchmark
 
-_F1 = (
-    "the harmonic mean of precision (how many of the detections are right) and recall (how many of the "
-    'frames with the AU are found), from 0 to 100 %; "mean" is over the AUs. An action unit (AU) is the '
-    "movement of one facial muscle or a few, such as AU12, the raised corners of the mouth"
-)
-_LAST = (
-    "the model after the last epoch; an AU counts as detected from a probability of 0.5. Nothing is chosen "
-    "by looking at results"
-)
-_PUBLISHED = (
-    "the epoch, and the one threshold for all AUs, that do best on the test subjects themselves, as FMAE's "
-    "released code reports it"
-)
 _OPTIMISTIC = (
     ": FMAE's were found in that way, and other papers, too, often choose on the test subjects. It is "
-    "optimistic: the epoch and the threshold are chosen with the answers of the people tested, which nobody "
-    "has for a new face. What to expect there is nearer to the other rows."
-)
-_BASELINE = "the F1 reached without looking at the picture. The more often an AU is present, the higher"
-_POOLED = (
-    "all folds' test frames are put together before F1 is computed, each at its own fold's epoch and "
-    "threshold; in the mean over folds, each fold weighs the same"
+    "optimistic: the epoch{and_choice} chosen with the answers of the people tested, which nobody has for a "
+    "new face. What to expect there is nearer to the other rows."
 )
 
 
@@ -40,8 +23,8 @@ def title(result: Result, benchmark: Benchmark) -> str:
     """What was tested on what."""
     if result.trained_on:
         return f"Trained on {result.trained_on}, tested on {result.dataset}"
-    if set(result.aus) != set(benchmark.aus):
-        return f"{benchmark.title}: of these AU {', '.join(map(str, result.aus))}"
+    if set(result.outputs) != set(benchmark.outputs):
+        return f"{benchmark.title}: of these {result.target.listed(result.outputs)}"
     return benchmark.title
 
 
@@ -68,14 +51,16 @@ def missing(absent: Sequence[str], benchmark: Benchmark) -> str:
 
 def lead(result: Result) -> str:
     """The numbers in one sentence."""
-    bounds = ""
+    measure, words, bounds = result.target.headline, result.target.words, ""
+    written = measure.written
     if result.last.bounds:
-        low, high = map(percent, result.last.bounds.mean)
+        low, high = map(written, result.last.bounds.mean)
         bounds = f" (95 % interval {low} to {high})"
     return (
         f"On {result.frames:,} frames of {result.subjects:,} people that it has not seen in training, the "
-        f"model reaches a mean F1 of {percent(result.last.mean)} %{bounds} over {len(result.aus)} action "
-        f"units; calling every one present on every frame reaches {percent(result.all_positive_mean)} %."
+        f"model reaches a mean {measure.name} of {written(result.last.mean)}{measure.unit}{bounds} over "
+        f"{len(result.outputs)} {words.output}s; {words.baseline_phrase} reaches "
+        f"{written(result.baseline.mean)}{measure.unit}."
     )
 
 
@@ -100,35 +85,56 @@ def comparison(result: Result, benchmark: Benchmark) -> str:
             f'would be "{PUBLISHED}" only'
         )
     limits = ""
-    if set(result.aus) != set(benchmark.aus):
-        limits += " Compare AU by AU: the papers' means are over other AUs."
+    if set(result.outputs) != set(benchmark.outputs):
+        short = result.target.words.short
+        limits += f" Compare {short} by {short}: the papers' means are over other {short}s."
     if len(result.folds) != result.folds_total:
         limits += (
             f" The papers' rows are means over all {result.folds_total} folds; here: {coverage(result)}."
         )
-    return f"{which}{_OPTIMISTIC}{limits}"
+    choice = result.target.words.choice
+    optimistic = _OPTIMISTIC.format(and_choice=f" and the {choice} are" if choice else " is")
+    return f"{which}{optimistic}{limits}"
 
 
 def rows(result: Result) -> list[tuple[str, str]]:
     """(name of a row, what it is)."""
-    found = [("F1", _F1), (LAST, _LAST)]
+    target = result.target
+    measure, words = target.headline, target.words
+    unchosen = f"; {words.unchosen}" if words.unchosen else ""
+    last = f"the model after the last epoch{unchosen}. Nothing is chosen by looking at results"
+    found = [(measure.name, measure.about), (last_name(target), last)]
     if result.selected:
         found.append((SELECTED, _selected(result)))
-    found += [(PUBLISHED, _PUBLISHED), (BASELINE, _BASELINE)]
+    published = f"{_chosen(words)} on the test subjects themselves, as FMAE's released code reports it"
+    found += [(PUBLISHED, published), (words.baseline, words.baseline_about)]
     if result.last.bounds:
         found.append(("95 % interval", _interval(result)))
     if len(result.folds) > 1:
-        found += [("Pooled", _POOLED), ("±", "the standard deviation over folds")]
-    return found
+        pooled = (
+            f"all folds' test frames are put together before {measure.name} is computed, each at its own "
+            f"fold's epoch{f' and {words.choice}' if words.choice else ''}; in the mean over folds, each "
+            "fold weighs the same"
+        )
+        found += [("Pooled", pooled), ("±", "the standard deviation over folds")]
+    return [(name, about) for name, about in found if about]
+
+
+def _chosen(words: Words) -> str:
+    """The epoch, and what else is chosen, as the beginning of a sentence."""
+    if not words.choice:
+        return "the epoch that does best"
+    return f"the epoch, and the one {words.choice} for all {words.short}s, that do best"
 
 
 def _selected(result: Result) -> str:
     counts = sorted({len(run.validation_subjects) for run in result.runs})
     count = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     each = " of each fold" if result.folds else ""
+    chosen, applied = _chosen(result.target.words), "are" if result.target.words.choice else "is"
     return (
-        f"{count} training subjects{each} are kept out of training. The epoch, and the one threshold for all "
-        "AUs, that do best on them are then applied to the test subjects, who have no say"
+        f"{count} training subjects{each} are kept out of training. T{chosen[1:]} on them {applied} then "
+        "applied to the test subjects, who have no say"
     )
 
 
@@ -137,8 +143,8 @@ def _interval(result: Result) -> str:
     return (
         f"how far the number moves when other people are tested: of the {result.subjects} test subjects as "
         f"many are drawn anew with replacement, {result.resamples:,} times{by_fold}, and the middle 95 % of "
-        "the F1 are given. The training is not repeated, and with few people the interval is rather too "
-        "narrow. "
+        f"the {result.target.headline.name} are given. The training is not repeated, and with few people "
+        "the interval is rather too narrow. "
         f'"{PUBLISHED}" has none, as its choice would change with the people'
     )
 
@@ -147,9 +153,11 @@ def seeds(result: Result) -> str:
     """Mean and spread over seeds; empty with one."""
     if len(result.seeds) < 2:
         return ""
-    parts = [f"{name} {percent(s.mean)} ± {percent(s.seed_sd)}" for name, s in summaries(result)]
+    measure = result.target.headline
+    written = measure.written
+    parts = [f"{name} {written(s.mean)} ± {written(s.seed_sd)}" for name, s in summaries(result)]
     return (
         f"All numbers are means over {len(result.seeds)} runs that differ in their seed "
-        f"({', '.join(map(str, result.seeds))}). Mean F1 and its standard deviation over seeds, in percent: "
-        f"{'; '.join(parts)}."
+        f"({', '.join(map(str, result.seeds))}). Mean {measure.name} and its standard deviation over "
+        f"seeds{in_percent(measure)}: {'; '.join(parts)}."
     )

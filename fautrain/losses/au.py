@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fautrain.losses import LOSSES
 
+
+@LOSSES.register("bce")
 def au_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean binary cross-entropy over the coded labels, a scalar, at least float32.
 

@@ -5,19 +5,11 @@ Shapes: N images of L patches, each of P = p * p * 3 values in the loader's norm
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 from torch import Tensor
 
-NORM_PIX_EPS: Final = 1e-6
-"""Added to a patch's variance, so that an even patch is not divided by zero."""
-
-
-def normalise_patches(patches: Tensor) -> Tensor:
-    """Give every patch (..., P) mean 0 and variance 1 over its own values; the variance divides by P - 1."""
-    mean = patches.mean(dim=-1, keepdim=True)
-    variance = patches.var(dim=-1, correction=1, keepdim=True)
-    return (patches - mean) / (variance + NORM_PIX_EPS).sqrt()
+from fautrain.patches import normalise_patches
 
 
 def pixel_loss(

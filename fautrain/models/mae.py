@@ -28,22 +28,6 @@ class MaeOutput(NamedTuple):
     """(N, 1 + K, D): the encoder's normed output, class token first."""
 
 
-def patchify(images: Tensor, patch_px: int) -> Tensor:
-    """Cut (N, 3, H, W) into (N, L, p * p * 3): patches by rows, in each the pixels by rows, channel last."""
-    n, c, h, w = images.shape
-    p = patch_px
-    patches = images.reshape(n, c, h // p, p, w // p, p).permute(0, 2, 4, 3, 5, 1)
-    return patches.reshape(n, (h // p) * (w // p), p * p * c)
-
-
-def unpatchify(patches: Tensor, patch_px: int) -> Tensor:
-    """Undo `patchify` for square images: (N, L, p * p * 3) -> (N, 3, H, W)."""
-    n, count, _ = patches.shape
-    p, grid = patch_px, round(count**0.5)
-    pixels = patches.reshape(n, grid, grid, p, p, 3).permute(0, 5, 1, 3, 2, 4)
-    return pixels.reshape(n, 3, grid * p, grid * p)
-
-
 class MaskedAutoencoder(Trunk):
     """Encoder on visible patches, decoder on all. Key names and shapes are those of MAE's published files."""
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fautrain.errors import UserError
-from fautrain.probe.canvas import COLOURS, INK, MUTED, canvas
+from fautrain.probe.canvas import COLOURS, INK, canvas
 from fautrain.probe.result import ProbeResult
 
 CURVES_PX: Final = (1760, 960)
@@ -38,8 +38,6 @@ class RunCurve:
         values: Shares in [0, 1], one per epoch; drawn in percent.
         protocol: What was measured, where a figure shows several; its line and marker.
         panel: Heading of the panel it is drawn in; a figure has one panel per heading, side by side.
-        low: Lower end of a band around the values, one per epoch, or empty.
-        high: Upper end.
     """
 
     run: str
@@ -47,20 +45,13 @@ class RunCurve:
     values: tuple[float, ...]
     protocol: str = ""
     panel: str = ""
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        lengths = {len(self.epochs), len(self.values), len(self.low or self.values)}
-        if len(lengths) > 1 or len(self.low) != len(self.high):
-            raise ValueError(f"{self.run}: epochs, values, low and high of a series are of different lengths")
 
 
 def accuracy_series(run: str, results: Mapping[float, ProbeResult]) -> tuple[RunCurve, ...]:
     """The probe's results at some epochs (keys) of a run, as `draw_probe_curves` takes them.
 
     Two panels, divided by frames and by videos, of two protocols, the published one and the logistic
-    regression; without bands, which would overlap.
+    regression.
     """
     epochs = tuple(sorted(results))
     found = [(results[epoch].frames, results[epoch].videos) for epoch in epochs]
@@ -73,50 +64,34 @@ def accuracy_series(run: str, results: Mapping[float, ProbeResult]) -> tuple[Run
     )
 
 
-def draw_probe_curves(
-    series: Sequence[RunCurve],
-    path: Path,
-    *,
-    chance: float | None = None,
-    reference: Sequence[RunCurve] = (),
-    title: str = "Identity accuracy of linear probes",
-) -> None:
+def draw_probe_curves(series: Sequence[RunCurve], path: Path, *, chance: float) -> None:
     """Write a PNG of 1760 x 960 in the shape of Figure 3: accuracy over epochs, from 0 to 100 %.
 
-    chance: 1 / subjects, drawn as a dotted line; reference: published curves (`PROBE_BP4D`), drawn thin.
+    chance: 1 / subjects, drawn as a dotted line.
 
     Raises:
         UserError: more runs than a figure has colours for.
     """
-    levels = {} if chance is None else {f"chance {chance:.1%}": chance}
-    _draw(path, series, reference, levels, title, "identity accuracy (%)", limits=(-2, 102))
+    level = (f"chance {chance:.1%}", chance)
+    _draw(path, series, level, "Identity accuracy of linear probes", "identity accuracy (%)", (-2, 102))
 
 
-def draw_f1_curves(
-    series: Sequence[RunCurve],
-    path: Path,
-    *,
-    baseline: float | None = None,
-    reference: Sequence[RunCurve] = (),
-    title: str = "Mean F1 on the test subjects",
-) -> None:
+def draw_f1_curves(series: Sequence[RunCurve], path: Path, *, baseline: float) -> None:
     """Write a PNG of 1760 x 960 in the shape of Figure 5: mean F1 over epochs.
 
-    baseline: F1 of calling every AU present, drawn as a dotted line; reference: published curves
-    (`F1_BP4D_PLUS`), drawn thin.
+    baseline: F1 of calling every AU present, drawn as a dotted line.
 
     Raises:
         UserError: more runs than a figure has colours for.
     """
-    levels = {} if baseline is None else {f"all positive {baseline:.1%}": baseline}
-    _draw(path, series, reference, levels, title, "mean F1 (%)", limits=None)
+    level = (f"all positive {baseline:.1%}", baseline)
+    _draw(path, series, level, "Mean F1 on the test subjects", "mean F1 (%)", None)
 
 
 def _draw(
     path: Path,
     series: Sequence[RunCurve],
-    reference: Sequence[RunCurve],
-    levels: Mapping[str, float],
+    level: tuple[str, float],
     title: str,
     unit: str,
     limits: tuple[float, float] | None,
@@ -134,16 +109,12 @@ def _draw(
         grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False).ravel()
         for panel, axes in zip(panels, grid, strict=True):
             _panel(axes, [item for item in series if item.panel == panel], runs, protocols)
-            for number, item in enumerate(reference):
-                if item.panel == panel or len(panels) == 1:
-                    axes.plot(item.epochs, 100 * np.array(item.values), **_thin(number))
-            for level in levels.values():
-                axes.axhline(100 * level, **_LEVEL)
+            axes.axhline(100 * level[1], **_LEVEL)
             axes.set_title(panel)
         grid[0].set_ylabel(unit)
         grid[0].margins(y=0.08)
         grid[0].set_ylim(limits)
-        _legend(figure, runs, protocols, reference, levels)
+        _legend(figure, runs, protocols, level[0])
 
 
 def _panel(axes: Axes, series: Sequence[RunCurve], runs: list[str], protocols: list[str]) -> None:
@@ -152,24 +123,11 @@ def _panel(axes: Axes, series: Sequence[RunCurve], runs: list[str], protocols: l
     for item in series:
         look, colour = _LINES[protocols.index(item.protocol)], COLOURS[runs.index(item.run)]
         axes.plot(item.epochs, 100 * np.array(item.values), **look, color=colour, markersize=5, linewidth=1.8)
-        if item.low:
-            low, high = 100 * np.array(item.low), 100 * np.array(item.high)
-            axes.fill_between(item.epochs, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     axes.set_xlabel("epoch")
 
 
-def _thin(number: int) -> dict[str, Any]:
-    return {"linestyle": _LINES[number % len(_LINES)]["linestyle"], "color": MUTED, "linewidth": 1}
-
-
-def _legend(
-    figure: Figure,
-    runs: list[str],
-    protocols: list[str],
-    reference: Sequence[RunCurve],
-    levels: Mapping[str, float],
-) -> None:
+def _legend(figure: Figure, runs: list[str], protocols: list[str], level: str) -> None:
     """Beside the panels: runs by colour and, where there are several, protocols by line."""
     several = len(protocols) > 1
     width = 4.0 if several else 1.8
@@ -181,26 +139,5 @@ def _legend(
             Line2D([], [], **look, color=INK, markersize=5, label=protocol)
             for look, protocol in zip(_LINES, protocols, strict=False)
         ]
-    keys += [Line2D([], [], **_thin(number), label=item.run) for number, item in enumerate(reference)]
-    keys += [Line2D([], [], **_LEVEL, label=name) for name in levels]
+    keys.append(Line2D([], [], **_LEVEL, label=level))
     figure.legend(handles=keys, loc="outside right upper", handlelength=3)
-
-
-_EPOCHS: Final = tuple(float(epoch) for epoch in range(1, 20, 2))
-
-
-def _series(run: str, percent: str, panel: str = "") -> RunCurve:
-    return RunCurve(run, _EPOCHS, tuple(float(value) / 100 for value in percent.split()), panel=panel)
-
-
-PROBE_BP4D: Final = (
-    _series("FMAE (paper)", "54.14 66.91 74.14 77.64 79.75 81.13 82.27 82.76 82.92 83.08", "by frames"),
-    _series("FMAE-IAT (paper)", "4.63 14.55 17.07 19.35 23.25 23.17 25.44 25.77 27.48 27.88", "by frames"),
-)
-"""Figure 3: identity accuracy on BP4D's 41 subjects by the published protocol, divided by frames."""
-
-F1_BP4D_PLUS: Final = (
-    _series("FMAE (paper)", "61.74 65.33 64.08 64.27 63.01 63.20 63.25 63.10 63.00 63.02"),
-    _series("FMAE-IAT (paper)", "50.20 51.58 59.59 62.67 63.67 65.04 65.58 66.66 66.06 66.26"),
-)
-"""Figure 5: mean F1 on BP4D+, fold 2 the test."""

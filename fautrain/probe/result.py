@@ -1,4 +1,4 @@
-"""What a probe found, as plain data: `fautrain.typed` writes it as JSON and reads it back. Shares are in
+"""What a probe found, as plain data: `facecorpus.typed` writes it as JSON and reads it back. Shares are in
 [0, 1]."""
 
 from __future__ import annotations

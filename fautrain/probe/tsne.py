@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -105,30 +105,25 @@ _PRESENT: Final = COLOURS[1]
 _ABSENT: Final = "#B9C6D0"
 
 
-def draw_tsne(
-    embedding: Embedding, path: Path, aus: Sequence[str], *, au: str | None = None, title: str = ""
-) -> None:
-    """Write a PNG of 2060 x 900: the points by subject, and by one AU.
+def draw_tsne(embedding: Embedding, path: Path, aus: Sequence[str]) -> None:
+    """Write a PNG of 2060 x 900: the points by subject, and by the AU nearest to half present.
 
-    aus: names of the targets' columns; au: the one to show, by default the one that is present in nearest to
-    half of the frames. A subject is told by colour and marker together.
+    aus: names of the targets' columns. A subject is told by colour and marker together.
 
     Raises:
-        ValueError: `aus` does not fit the targets, or `au` is none of them.
+        ValueError: `aus` does not fit the targets.
     """
-    shares = _shares(embedding, aus)
-    column = list(aus).index(au) if au else int(np.argmin(np.abs(np.nan_to_num(shares, nan=9) - 0.5)))
+    column = int(np.argmin(np.abs(np.nan_to_num(_shares(embedding, aus), nan=9) - 0.5)))
     with canvas(path, 2 * PANEL_PX + LEGEND_PX, PANEL_PX) as figure:
         left, right = figure.subplots(1, 2)
-        _by_subject(left, embedding, "by subject")
+        _by_subject(left, embedding)
         _by_au(right, embedding, aus, column, size=14)
         figure.legend(handles=_au_handles(embedding), loc="outside right lower", handlelength=1)
         figure.legend(handles=_subject_handles(embedding), loc="outside right upper", handlelength=1)
-        figure.suptitle(title)
         _foot(figure, embedding)
 
 
-def draw_tsne_aus(embedding: Embedding, path: Path, aus: Sequence[str], *, title: str = "") -> None:
+def draw_tsne_aus(embedding: Embedding, path: Path, aus: Sequence[str]) -> None:
     """Write a PNG with a panel per AU, four to a row, each 480 px wide and high, over 120 px of legend.
 
     Raises:
@@ -144,24 +139,6 @@ def draw_tsne_aus(embedding: Embedding, path: Path, aus: Sequence[str], *, title
             else:
                 axes.set_axis_off()
         figure.legend(handles=_au_handles(embedding), loc="outside lower center", ncols=3, handlelength=1)
-        figure.suptitle(title)
-
-
-def draw_tsne_runs(embeddings: Mapping[str, Embedding], path: Path) -> None:
-    """Write a PNG in the shape of Figure 4: a panel of 900 px per run, by subject, and 260 px of legend.
-
-    Raises:
-        ValueError: the embeddings show different subjects.
-    """
-    first = next(iter(embeddings.values()))
-    if any(embedding.subjects != first.subjects for embedding in embeddings.values()):
-        raise ValueError("the embeddings show different subjects; draw them from the same rows and seed")
-    with canvas(path, len(embeddings) * PANEL_PX + LEGEND_PX, PANEL_PX) as figure:
-        panels = figure.subplots(1, len(embeddings), squeeze=False).ravel()
-        for axes, (run, embedding) in zip(panels, embeddings.items(), strict=True):
-            _by_subject(axes, embedding, run)
-        figure.legend(handles=_subject_handles(first), loc="outside right upper", handlelength=1)
-        _foot(figure, first)
 
 
 def _shares(embedding: Embedding, aus: Sequence[str]) -> np.ndarray:
@@ -177,12 +154,12 @@ def _look(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], _MARKERS[number // len(COLOURS) % len(_MARKERS)]
 
 
-def _by_subject(axes: Axes, embedding: Embedding, title: str) -> None:
+def _by_subject(axes: Axes, embedding: Embedding) -> None:
     for number in range(len(embedding.subjects)):
         colour, marker = _look(number)
         points = embedding.points[embedding.subject == number]
         axes.scatter(*points.T, s=14, color=colour, marker=marker, alpha=0.8, linewidths=0)
-    _bare(axes, title)
+    _bare(axes, "by subject")
 
 
 def _by_au(axes: Axes, embedding: Embedding, aus: Sequence[str], column: int, size: float) -> None:

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 Bgr = NDArray[np.uint8]
 """A picture (H, W, 3) uint8 with the channels in OpenCV's order."""
 
-GAP_PX = 2
-"""Between the pictures of a grid: `fautrain.models.picture`'s own; the tests hold the two together."""
 MOST_FRAMES = 6
 """Earlier grids that are shown."""
 MOST_FACES = 8
@@ -39,27 +37,6 @@ def read_grid(path: Path) -> Bgr | None:
     # OpenCV gives None for a picture that it cannot decode.
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
     return None if picture is None else np.asarray(picture, np.uint8)  # pyright: ignore[reportUnnecessaryComparison]
-
-
-def faces(grid: Bgr, side_px: int) -> list[tuple[Bgr, Bgr, Bgr]]:
-    """Original, masked and reconstruction of each face of the grid; none where it is laid out otherwise.
-
-    A grid has rows of triples of `side_px` squares, `GAP_PX` apart; triples are 3 gaps apart. White places
-    are those that the last row left empty.
-    """
-    cell = side_px + GAP_PX
-    triple = 3 * cell + 2 * GAP_PX
-    height, width = grid.shape[:2]
-    if (height + GAP_PX) % cell or (width + 3 * GAP_PX) % triple:
-        return []
-    found: list[tuple[Bgr, Bgr, Bgr]] = []
-    for top in range(0, height, cell):
-        for left in range(0, width, triple):
-            lefts = (left, left + cell, left + 2 * cell)
-            one, two, three = (grid[top : top + side_px, x : x + side_px] for x in lefts)
-            if any((part != 255).any() for part in (one, two, three)):
-                found.append((one, two, three))
-    return found
 
 
 def spread(steps: Sequence[int], most: int = MOST_FRAMES) -> list[int]:

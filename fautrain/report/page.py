@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.resources
-import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from facecorpus.pages import page_template
 from fautrain.config import PretrainConfig, to_plain
 from fautrain.errors import UserError
 from fautrain.files import publish
+from fautrain.grid import faces
 from fautrain.recipes import pretraining_recipe
 from fautrain.report import grids
 from fautrain.report.charts import Curve, chart, smoothed
@@ -49,8 +48,7 @@ def write_report(run_dir: Path, to: Path | None = None) -> Path:
 
 def render(run: Run) -> str:
     """The page's text."""
-    template = _environment().get_template("page.html.j2")
-    return template.render(
+    return page_template("fautrain.report", number=_number, bytes=_bytes).render(
         run=run,
         config=run.config,
         losses=_losses(run),
@@ -137,12 +135,12 @@ def _pictures(run: Run) -> dict[str, Any]:
         return {"newest": None, "frames": [], "unreadable": unreadable}
     side = run.config.model.image_px
     newest, last = max(whole), whole[max(whole)]
-    found = grids.faces(last, side)
+    found = faces(last, side)
     triples = [grids.triple_uri(face) for face in found[: grids.MOST_FACES]]
     frames: list[dict[str, Any]] = []
     followed = found[: grids.STRIP_FACES]
     for step in [step for step in whole if step != newest]:
-        cut = grids.faces(whole[step], side)[: grids.STRIP_FACES]
+        cut = faces(whole[step], side)[: grids.STRIP_FACES]
         image = grids.stacked([face[2] for face in cut]) if cut else grids.data_uri(whole[step], 480)
         frames.append({"step": step, "image": image})
     omitted = len(run.grids) - len(read)
@@ -192,30 +190,6 @@ def _when(run: Run) -> str:
     first, last = (datetime.fromtimestamp(run.lines[at].time, UTC) for at in (0, -1))
     same = first.date() == last.date()
     return f"{first:%Y-%m-%d %H:%M} to {last.strftime('%H:%M' if same else '%Y-%m-%d %H:%M')} UTC"
-
-
-def _environment() -> jinja2.Environment:
-    def load(name: str) -> str:
-        return importlib.resources.files("fautrain.report").joinpath(name).read_text("utf-8")
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(load),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["visible"] = _visible
-    environment.filters["number"] = _number
-    environment.filters["count"] = lambda value: f"{value:,}"
-    environment.filters["bytes"] = _bytes
-    return environment
-
-
-def _visible(text: str) -> str:
-    """The text with control and formatting characters (which could reorder or hide a name) as `\\u202e`."""
-    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in hidden else c for c in text)
 
 
 def _number(value: float) -> str:

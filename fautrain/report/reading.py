@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from fautrain.config import PretrainConfig, from_plain
 from fautrain.errors import UserError
-from fautrain.files import STEP_NAME
+from fautrain.files import STEP_NAME, read_json
 from fautrain.runlog import Line, read_log
-from fautrain.typed import read_json
 
 
 @dataclass(frozen=True)

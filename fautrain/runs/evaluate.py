@@ -14,11 +14,11 @@ from fautrain.data.provenance import is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import TEST, Header, Predictions, evaluate_fold, write_predictions
 from fautrain.evaluation.predictions import forget_predictions
+from fautrain.files import read_json
 from fautrain.runs.finetuning import refuse_other_tables, write_tables
 from fautrain.runs.folder import CONFIG
-from fautrain.runs.inference import checkpoints, load_trained, probabilities
+from fautrain.runs.inference import checkpoints, load_trained, predictions
 from fautrain.tasks.au import open_labels
-from fautrain.typed import read_json
 
 
 def evaluate(out: Path) -> str:
@@ -39,7 +39,7 @@ def evaluate(out: Path) -> str:
 
 
 def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> str:
-    """Test a trained model on all of another data set, on the action units that both have; returns what a
+    """Test a trained model on all of another data set, on the outputs that both have; returns what a
     terminal shows of it.
 
     Args:
@@ -47,34 +47,36 @@ def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> str:
         out: folder for predictions, `result.json`, `table.md` and `report.html`.
 
     Raises:
-        UserError: they share no action unit, somebody tested was trained on, or the shards are another's.
+        UserError: they share no output, somebody tested was trained on, or the shards are another's.
     """
     trained = load_trained(checkpoints(where)[-1])
     bench = benchmark(dataset)
-    shared = tuple(au for au in bench.aus if au in trained.aus)
+    ours, own = trained.target.outputs, trained.benchmark
+    shared = tuple(name for name in bench.outputs if name in ours and bench.kind == own.kind)
     if not shared:
         raise UserError(
-            f"--dataset {dataset}: {bench.name} shares no action unit with those that were trained on "
-            f"({', '.join(map(str, trained.aus))}); choose another data set"
+            f"--dataset {dataset}: {bench.name} shares no {trained.target.words.output} with those that were "
+            f"trained on ({', '.join(ours)}); choose another data set"
         )
     if (out / CONFIG).exists():
         raise UserError(f"--out {out} holds a run, whose predictions would be lost; choose another folder")
     refuse_other_tables(out)
     config, data = trained.config, trained.config.data
-    labels = open_labels(replace(config, data=replace(data, shards=shards, aus=shared)), bench, 0, 1)
+    labels = open_labels(replace(config, data=replace(data, shards=shards)), bench, 0, 1, shared)
     chosen = np.arange(len(labels), dtype=np.int64)
-    if bench.source == trained.benchmark.source:
-        own = open_labels(config, trained.benchmark, 0, 1)
-        parts = split(own, data.fold, validation=data.validation, seed=config.seed, every=data.every)
-        refuse_shared_subjects(own, parts.train, labels, chosen)
-    columns = [trained.aus.index(au) for au in shared]
+    if bench.source == own.source:
+        trained_on = open_labels(config, own, 0, 1)
+        parts = split(trained_on, data.fold, validation=data.validation, seed=config.seed, every=data.every)
+        refuse_shared_subjects(trained_on, parts.train, labels, chosen)
+    columns = [ours.index(name) for name in shared]
     header = Header(
         dataset=bench.name,
-        aus=shared,
+        kind=bench.kind,
+        outputs=shared,
         epoch=max(trained.epochs, 1),
         epochs=config.train.epochs,
         seed=config.seed,
-        trained_on=trained.benchmark.name,
+        trained_on=own.name,
         drawn=is_drawn(labels.corpus),
         absent=labels.absent,
     )
@@ -88,7 +90,7 @@ def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> str:
             subject=np.array(bench.subjects)[labels.subject],
             video=labels.video,
             frame=labels.frame,
-            probability=probabilities(trained, labels, chosen)[:, columns],
+            prediction=predictions(trained, labels, chosen)[:, columns],
             target=labels.targets,
         ),
     )

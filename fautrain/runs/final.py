@@ -15,20 +15,20 @@ from typing import Any, Final, NamedTuple
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from facecorpus.typed import build, to_plain
 from fautrain.checkpoint.disk import explained, write_tensors
 from fautrain.checkpoint.environment import versions
 from fautrain.config import FinetuneConfig
-from fautrain.data.benchmark import Benchmark
+from fautrain.data.benchmark import Benchmark, from_plain
 from fautrain.errors import UserError
 from fautrain.evaluation.result import FoldResult
-from fautrain.files import json_bytes, publish, sha256
+from fautrain.files import json_bytes, publish, read_json, sha256
 from fautrain.models.build import load
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
 from fautrain.models.weights import CARD, MODEL_FILE
-from fautrain.typed import build, read_json, to_plain
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of `Card`."""
 FOLDER: Final = "final"
 
@@ -38,10 +38,10 @@ class Choice:
     """An epoch and a threshold, and how they were come by."""
 
     epoch: int
-    threshold: float
-    """A probability at or above it counts as present."""
-    mean_f1: float
-    """On the test subjects, as a fraction."""
+    threshold: float | None
+    """A probability at or above it counts as present; null where the kind of target has no threshold."""
+    mean: float
+    """Mean of the headline measure on the test subjects, as a fraction."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,10 @@ class Card:
     """What is known of a final model: `model.json`."""
 
     format: int
+    kind: str
+    """What is predicted (`fautrain.targets`), and so what its logits mean: `occurrence`."""
     outputs: tuple[str, ...]
-    """What the model's outputs are, in their order: `AU1`, ...; each is the logit of its presence."""
+    """What the model's outputs are, in their order: `AU1`, ...."""
     image_px: int
     """Side of the square picture."""
     mean: tuple[float, float, float]
@@ -64,8 +66,8 @@ class Card:
     chosen: str
     """`selected`: epoch and threshold do best on training subjects kept from training; `last`: the last epoch
     at 0.5, where there were none or the weights of the selected epoch were gone."""
-    threshold: float
-    """To use for all outputs."""
+    threshold: float | None
+    """To use for all outputs; null where the kind of target has none."""
     last: Choice
     selected: Choice | None
     published: Choice
@@ -77,7 +79,7 @@ class Card:
     config: FinetuneConfig
     """The run's settings."""
     benchmark: Benchmark
-    """The protocol: action units, positive rule, folds."""
+    """The protocol: outputs, how labels were read, folds."""
     crops: Any
     """How the crops were cut and of what, sources and their terms (`facecorpus.schema.CROPS`); null where the
     shards do not say."""
@@ -116,8 +118,9 @@ def load_final(folder: Path) -> FinalModel:
             "use the version that wrote it"
         )
     try:
-        card = build(Card, data)
-    except (UserError, TypeError, ValueError, ArithmeticError) as error:
+        card = build(Card, {**data, "benchmark": from_plain(data["benchmark"])})
+        outputs = card.benchmark.target.only(card.config.data.outputs, card.benchmark.name).outputs
+    except (UserError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{folder / CARD} is damaged ({str(error)[:300]}); {remedy}") from None
     weights = folder / MODEL_FILE
     try:
@@ -129,17 +132,11 @@ def load_final(folder: Path) -> FinalModel:
     shape = card.config.model
     size = size_of(shape.size)
     least = 2 * size.width * ((card.image_px // shape.patch_px) ** 2 + 3 * shape.patch_px**2)
-    if card.outputs != tuple(f"AU{au}" for au in _aus(card)) or least > weights.stat().st_size:
+    if (card.kind, card.outputs) != (card.benchmark.kind, outputs) or least > weights.stat().st_size:
         raise UserError(
             f"{folder / CARD} is damaged (it describes another model than {MODEL_FILE}); {remedy}"
         )
     return FinalModel(load(replace(shape, image_px=card.image_px), len(card.outputs), weights), card)
-
-
-def _aus(card: Card) -> tuple[int, ...]:
-    """The action units of the model's outputs, as the run's settings and its benchmark have them."""
-    chosen = card.config.data.aus
-    return tuple(au for au in card.benchmark.aus if not chosen or au in chosen)
 
 
 def write_final(folder: Path, weights: Path, card: dict[str, Any]) -> None:
@@ -166,6 +163,6 @@ def choices(result: FoldResult) -> dict[str, Choice | None]:
     """The three columns of a fold as fields of `Card`."""
     columns = {"last": result.last, "selected": result.selected, "published": result.published}
     return {
-        name: Choice(column.epoch, column.threshold, column.mean_f1) if column else None
+        name: Choice(column.epoch, column.choice, column.mean) if column else None
         for name, column in columns.items()
     }

@@ -150,7 +150,8 @@ def _write_final(
         run_dir / FINAL,
         best if best and chosen == "selected" else last,
         {
-            "outputs": tuple(f"AU{au}" for au in labels.aus),
+            "kind": bench.kind,
+            "outputs": labels.outputs,
             "image_px": config.model.image_px,
             "mean": config.data.mean,
             "std": config.data.std,

@@ -9,8 +9,7 @@ from typing import Any
 from fautrain import checkpoint
 from fautrain.config import RunConfig, from_plain, to_plain
 from fautrain.errors import UserError
-from fautrain.files import json_bytes, replace
-from fautrain.typed import read_json
+from fautrain.files import json_bytes, read_json, replace
 
 CONFIG = "config.json"
 _WRITTEN = ("log.jsonl", "checkpoints", "predictions", "weights", "final", "fold.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +16,17 @@ from tqdm import tqdm
 from fautrain import checkpoint
 from fautrain.checkpoint.state import read_nested, reading
 from fautrain.config import FinetuneConfig, from_plain
-from fautrain.data import Augment, LoaderOptions, LoaderState, normalise, ordered_loader
+from fautrain.data import LoaderState, Normalise, ordered_loader
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
+from fautrain.files import read_json
 from fautrain.models.build import load
 from fautrain.models.heads import ActionUnitModel
 from fautrain.runs.final import is_final, load_final
 from fautrain.runs.folder import CONFIG
-from fautrain.typed import read_json
+from fautrain.targets import Target
+from fautrain.task import loader_options
 
 STEP = "step-"
 
@@ -35,8 +38,8 @@ class Trained(NamedTuple):
     config: FinetuneConfig
     benchmark: Benchmark
     """What it was trained on."""
-    aus: tuple[int, ...]
-    """Its outputs."""
+    target: Target
+    """What its outputs say."""
     checkpoint: Path
     epochs: int
     """Epochs done."""
@@ -94,9 +97,9 @@ def load_trained(folder: Path) -> Trained:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if is_final(folder):
         model, card = load_final(folder)
-        aus = tuple(int(name.removeprefix("AU")) for name in card.outputs)
-        half = card.precision == "bf16"
-        return Trained(model.to(device), card.config, card.benchmark, aus, folder, card.epoch, half)
+        half, bench = card.precision == "bf16", card.benchmark
+        target = bench.target.only(card.outputs, bench.name)
+        return Trained(model.to(device), card.config, bench, target, folder, card.epoch, half)
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder} is no checkpoint: it has no {CONFIG}; give a run or a {STEP}... folder")
@@ -110,11 +113,11 @@ def load_trained(folder: Path) -> Trained:
             "give one of 'fautrain finetune'"
         )
     bench = benchmark(config.data.dataset)
-    aus = tuple(au for au in bench.aus if not config.data.aus or au in config.data.aus)
-    model = load(config.model, len(aus), folder).to(device)
+    target = bench.target.only(config.data.outputs, bench.name)
+    model = load(config.model, len(target.outputs), folder).to(device)
     with reading(folder):
         epochs = int(read_nested(folder, "progress")["loader"]["epoch"])
-    return Trained(model, config, bench, aus, folder, epochs, _half(config.train.precision, device))
+    return Trained(model, config, bench, target, folder, epochs, _half(config.train.precision, device))
 
 
 def _half(precision: str, device: str) -> bool:
@@ -128,9 +131,11 @@ def features(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -
     return _over(trained, labels, chosen, trained.model.features)
 
 
-def probabilities(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(len(chosen), A) probabilities of `trained.aus` for frames of a labelled set, in their order."""
-    return _over(trained, labels, chosen, lambda images: trained.model(images).logits.sigmoid())
+def predictions(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(len(chosen), A) predictions of the trained outputs for frames of a labelled set, in their order."""
+    return _over(
+        trained, labels, chosen, lambda images: trained.target.activation(trained.model(images).logits)
+    )
 
 
 @torch.no_grad()
@@ -141,19 +146,15 @@ def _over(
     loader = ordered_loader(
         labels.corpus,
         labels.rows[np.sort(chosen)],
-        LoaderOptions(
-            batch_per_step=config.data.batch_per_step * 4,
-            augment=Augment(image_px=config.model.image_px),
-            workers=config.data.workers,
-            cache=config.data.cache,
-        ),
+        replace(loader_options(config, 0, 1), batch_per_step=config.data.batch_per_step * 4),
     )
     device = trained.model.cls_token.device
+    normalised = Normalise(config.data.mean, config.data.std).to(device)
     found: list[NDArray[np.float32]] = []
     try:
         steps = tqdm(loader.epoch(LoaderState()), total=loader.steps_per_epoch, disable=None, leave=False)
         for batch in steps:
-            images = normalise(batch.images.to(device), config.data.mean, config.data.std)
+            images = normalised(batch.images.to(device))
             with torch.autocast(device.type, torch.bfloat16, enabled=trained.half):
                 found.append(apply(images).float().cpu().numpy())
     finally:

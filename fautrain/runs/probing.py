@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus.typed import to_plain
 from fautrain.config import FinetuneConfig
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
@@ -30,7 +31,6 @@ from fautrain.probe import (
 )
 from fautrain.runs.inference import Trained, checkpoints, features, load_trained
 from fautrain.tasks.au import open_labels
-from fautrain.typed import to_plain
 
 FRAMES_PER_SUBJECT = 200
 """Frames of a subject, drawn at random, of which features are computed: twice what the probe takes, so that
@@ -130,9 +130,8 @@ def draw_embedding(
         seed=seed,
         subjects=labels.benchmark.subjects,
     )
-    names = [f"AU{au}" for au in labels.aus]
-    draw_tsne(found, out / "tsne.png", names)
-    draw_tsne_aus(found, out / "tsne-aus.png", names)
+    draw_tsne(found, out / "tsne.png", labels.outputs)
+    draw_tsne_aus(found, out / "tsne-aus.png", labels.outputs)
 
 
 def _with_shards(trained: Trained, shards: str) -> FinetuneConfig:
@@ -145,7 +144,7 @@ def _draw_epochs(results: Mapping[int, ProbeResult], where: Path, out: Path) -> 
     draw_probe_curves(accuracy_series("this run", by_epoch), out / "identity-over-epochs.png", chance=chance)
     fold = evaluate_fold(where)
     series = RunCurve("this run", tuple(map(float, fold.curves.epochs)), fold.curves.test)
-    baseline = float(np.mean(fold.all_positive))
+    baseline = float(np.mean(fold.baseline))
     draw_f1_curves([series], out / "f1-over-epochs.png", baseline=baseline)
 
 

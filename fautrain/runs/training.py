@@ -14,7 +14,7 @@ from fautrain.data import Loader, LoaderState, worker_deaths
 from fautrain.runlog import RunLog, duration
 from fautrain.runs.folder import choose, settle
 from fautrain.task import TASKS, Look, Samples
-from fautrain.trainer import Accelerator, Trainer, from_main
+from fautrain.trainer import Accelerator, Trainer, from_main, make_accelerator
 
 
 def begin(config: RunConfig, run_dir: Path, resume: str, accelerator: Accelerator) -> Path | None:
@@ -49,10 +49,10 @@ def run(
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     kind = TASKS.get(config.task)
-    samples = kind.open(config, rank, world) if samples is None else samples
+    opened: Samples = kind.open(config, rank, world) if samples is None else samples
     torch.manual_seed(config.seed + rank)  # what a task draws from the device; a checkpoint keeps the state
-    task = kind(config, samples)
-    trainer = Trainer(config, run_dir, task, accelerator, samples.fingerprint())
+    task = kind(config, opened)
+    trainer = Trainer(config, run_dir, task, accelerator, opened.fingerprint())
     with contextlib.ExitStack() as stack:
         stack.callback(accelerator.free_memory)
         loader = stack.enter_context(contextlib.closing(task.loader(rank, world)))
@@ -61,6 +61,24 @@ def run(
             stack.callback(look.close)
         train(trainer, loader, look, found)
     return trainer
+
+
+def pretrain(config: RunConfig, run_dir: Path, resume: str) -> None:
+    """Pretrain in `run_dir`.
+
+    Args:
+        config: resolved. run_dir: made if it is not there. resume: "auto" goes on from the newest whole
+            checkpoint if there is one, "no" refuses a folder that has any, else the path of a checkpoint.
+
+    Raises:
+        Stopped: a signal ended it before its time.
+        UserError: the folder holds a run with other settings, or anything in it or in the data is unusable.
+    """
+    accelerator = make_accelerator(config)
+    try:
+        run(config, run_dir, begin(config, run_dir, resume, accelerator), accelerator)
+    finally:
+        accelerator.end_training()
 
 
 def train(trainer: Trainer, loader: Loader, look: Look | None, found: Path | None) -> None:

@@ -20,15 +20,15 @@ from fautrain.data.folds import Split, split
 from fautrain.data.labels import LabelledSet, read_labels
 from fautrain.data.provenance import is_drawn
 from fautrain.errors import UserError
-from fautrain.losses.au import au_loss
+from fautrain.losses import LOSSES
 from fautrain.losses.identity import identity_loss
 from fautrain.models.build import build
 from fautrain.models.flops import vit_training_flops
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.reversal import strength
 from fautrain.noise import uniform_noise
-from fautrain.task import Task, reading, task
-from fautrain.tasks.au_look import Predictions
+from fautrain.task import Task, loader_options, task
+from fautrain.tasks.au_look import PredictionLook
 from fautrain.tasks.mixing import (
     ERASING_DRAWS,
     MIXING_DRAWS,
@@ -65,8 +65,10 @@ class Fold(NamedTuple):
         return f"trains on {part(self.parts.train)}{chosen}, tests on {part(self.parts.test)}"
 
 
-def open_labels(config: FinetuneConfig, bench: Benchmark, rank: int, world: int) -> LabelledSet:
-    """The labelled frames of the shards that `config.data` names.
+def open_labels(
+    config: FinetuneConfig, bench: Benchmark, rank: int, world: int, outputs: tuple[str, ...] = ()
+) -> LabelledSet:
+    """The labelled frames of the shards that `config.data` names; of its outputs, if no others are given.
 
     Raises:
         UserError: there are none, or they are another data set's.
@@ -79,8 +81,8 @@ def open_labels(config: FinetuneConfig, bench: Benchmark, rank: int, world: int)
             f"build/recordings' and 'facecorpus build --sources {bench.source} --root build/recordings "
             f"--out {shards}'"
         )
-    corpus = open_corpus(shards, shard_cache(config.data.cache), True, rank, world)
-    return read_labels(corpus, bench, config.data.aus)
+    corpus = open_corpus(shards, shard_cache(config.data.cache), rank, world)
+    return read_labels(corpus, bench, outputs or config.data.outputs)
 
 
 def fold_of(config: FinetuneConfig, labels: LabelledSet) -> Fold:
@@ -111,6 +113,7 @@ class ActionUnitTask(Task):
         super().__init__(config, samples)
         self.config = config
         self.labels, self.parts = labels, parts = samples
+        self.loss = LOSSES.get(config.loss.kind or labels.target.loss)
         self.steps = math.ceil(len(parts.train) / config.data.batch_per_step)
         self.heads = _head_index(labels, parts, config.identity.subjects)
         """Index of each subject of the benchmark in the identity head; -1 for none."""
@@ -119,7 +122,7 @@ class ActionUnitTask(Task):
         self.subjects = int(self.heads.max()) + 1 if adversary else 0
         self.model = build(
             config.model,
-            len(labels.aus),
+            len(labels.outputs),
             self.subjects,
             identity_layers=config.identity.layers,
             checkpoint_activations=config.train.checkpoint_activations,
@@ -137,21 +140,21 @@ class ActionUnitTask(Task):
         data = self.config.data
         px = self.config.model.image_px
         options = replace(
-            reading(self.config, rank, world),
+            loader_options(self.config, rank, world),
             accumulate=self.config.train.accumulate,
             augment=Augment("rrc-flip", px, data.rrc_scale, randaugment=data.randaugment),
             max_bad=0.0,
         )
         return make_loader(self.labels.corpus, options, self.labels.rows[self.parts.train])
 
-    def look(self, run_dir: Path, rank: int, world: int) -> Predictions:
+    def look(self, run_dir: Path, rank: int, world: int) -> PredictionLook:
         """Predictions of the frames that do not train."""
         parts, corpus = self.parts, self.labels.corpus
         rows = self.labels.rows[sorted([*parts.validation.tolist(), *parts.test.tolist()])]
         batch_per_step = max(self.config.data.batch_per_step, world) * 4
-        options = replace(reading(self.config, rank, world), batch_per_step=batch_per_step)
+        options = replace(loader_options(self.config, rank, world), batch_per_step=batch_per_step)
         loader = ordered_loader(corpus, rows, options)
-        return Predictions(loader, self.labels, parts, self.config, run_dir, drawn=is_drawn(corpus))
+        return PredictionLook(loader, self.labels, parts, self.config, run_dir, drawn=is_drawn(corpus))
 
     @property
     def network(self) -> ActionUnitModel:
@@ -201,7 +204,7 @@ class ActionUnitTask(Task):
                 images, targets, identities, mixup_alpha=data.mixup, cutmix_alpha=data.cutmix, draws=draws
             )
         output = self.model(images, lam)
-        values = {"au_loss": au_loss(output.logits, targets)}
+        values = {"au_loss": self.loss(output.logits, targets)}
         if output.identity is None:
             return values
         values["id_loss"] = identity_loss(output.identity, identities, self.config.identity.loss)
@@ -221,9 +224,9 @@ class ActionUnitTask(Task):
         return uniform_noise(self.config.seed + purpose, batch.epoch, numbers, count)  # pyright: ignore
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """(n, A) float32 in [0, 1] for uint8 images (n, 3, H, W) on the model's device."""
-        return self.model(self.normalised(images)).logits.float().sigmoid()
+    def predictions(self, images: Tensor) -> Tensor:
+        """(n, A) float32, as the target has them, for uint8 images (n, 3, H, W) on the model's device."""
+        return self.labels.target.activation(self.model(self.normalised(images)).logits.float())
 
     def training_flops(self) -> int:
         """Operations of one image, forward and backward."""

@@ -1,4 +1,4 @@
-"""The look at validation and test subjects during fine-tuning: predictions on disk, F1 in the log."""
+"""The look at validation and test subjects during fine-tuning: predictions on disk, scores in the log."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fautrain import checkpoint, metrics, sharding
+from fautrain import checkpoint, sharding
 from fautrain.config import FinetuneConfig
 from fautrain.data import Loader
 from fautrain.data.folds import Split
 from fautrain.data.labels import LabelledSet
-from fautrain.evaluation import TEST, VALIDATION, Header, write_predictions
-from fautrain.evaluation import Predictions as Rows
+from fautrain.evaluation import TEST, VALIDATION, Header, Predictions, write_predictions
+from fautrain.evaluation.fold import mean_scores
 from fautrain.runlog import RunLog
 from fautrain.tasks.kept import forget_weights, is_best, keep_weights
 from fautrain.trainer import Trainer, from_main
 
 
-class Predictions:
+class PredictionLook:
     """Predicts all validation and test frames after every epoch that is due."""
 
     def __init__(
@@ -53,13 +53,13 @@ class Predictions:
         found: list[NDArray[np.float32]] = []
         for batch in self.loader.again():
             with trainer.accelerator.autocast():
-                values = task.probabilities(batch.images.to(trainer.device))
+                values = task.predictions(batch.images.to(trainer.device))
             if batch.weight == 0:  # a stand-in, so that every rank makes as many passes
                 continue
             rows.append(batch.samples.numpy().copy())
             found.append(values.cpu().numpy())
         task.train()
-        width = len(self.labels.aus)
+        width = len(self.labels.outputs)
         all_rows = trainer.gathered(np.concatenate([np.zeros(0, np.int64), *rows]))
         values = trainer.gathered(np.concatenate([np.zeros((0, width), np.float32), *found]))
         # An epoch that `train.max_steps` cuts short counts: who goes on predicts it again at its end.
@@ -81,19 +81,20 @@ class Predictions:
     def _keep(
         self,
         rows: NDArray[np.int64],
-        probabilities: NDArray[np.float32],
+        predictions: NDArray[np.float32],
         epoch: int,
         trainer: Trainer,
         log: RunLog,
     ) -> dict[str, float]:
-        """Writes the predictions; returns each part's mean F1 at its best threshold."""
+        """Writes the predictions; returns each part's best mean score, so that more is better."""
         labels, bench = self.labels, self.labels.benchmark
         place = np.searchsorted(labels.rows, rows)
         held_out = np.isin(place, self.parts.validation)
         targets = labels.targets[place]
         header = Header(
             dataset=bench.name,
-            aus=labels.aus,
+            kind=bench.kind,
+            outputs=labels.outputs,
             epoch=epoch,
             epochs=self.config.train.epochs,
             fold=self.config.data.fold,
@@ -105,22 +106,23 @@ class Predictions:
         keys = [labels.corpus.key(row) for row in rows.tolist()]
         write_predictions(
             self.run_dir,
-            Rows(
+            Predictions(
                 header,
                 part=np.where(held_out, VALIDATION, TEST),
                 key=np.array(keys),
                 subject=np.array(bench.subjects)[labels.subject[place]],
                 video=labels.video[place],
                 frame=labels.frame[place],
-                probability=probabilities,
+                prediction=predictions,
                 target=targets,
             ),
         )
-        scores: dict[str, float] = {}
+        gains: dict[str, float] = {}
+        target = labels.target
         for part, chosen in ((VALIDATION, held_out), (TEST, ~held_out)):
             if chosen.any():
-                found = metrics.sweep(metrics.histogram(probabilities[chosen], targets[chosen]))[0]
-                f1 = metrics.f1(found).mean(axis=-1)
-                scores[part] = float(f1.max())
-                log.write(trainer.progress.step, epoch, {"f1": float(f1[metrics.HALF])}, kind=part)
-        return scores
+                scores = mean_scores(type(target), predictions[chosen], targets[chosen])
+                gains[part] = float(target.headline.gain(scores).max())
+                value = {target.headline.name.lower(): float(scores[target.default])}
+                log.write(trainer.progress.step, epoch, value, kind=part)
+        return gains

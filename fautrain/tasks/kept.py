@@ -6,6 +6,7 @@ best is known at the end only, so each that does better than all before it is ke
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from fautrain.files import publish
 FOLDER = "weights"
 _NAME = re.compile(r"epoch-(\d{4,})\.safetensors")
 Scores = Mapping[str, float]
-"""The best mean F1 of an epoch, by part of the data."""
+"""The best mean score of an epoch, so that more is better, by part of the data."""
 
 
 def weights_path(run_dir: Path, epoch: int) -> Path:
@@ -32,7 +33,7 @@ def weights_path(run_dir: Path, epoch: int) -> Path:
 def is_best(run_dir: Path, epoch: int, scores: Scores) -> bool:
     """Whether an epoch does better than all kept ones before it, in any part of the data."""
     before = [found for other, found in _kept(run_dir).items() if other < epoch]
-    return any(all(value > found.get(part, -1.0) for found in before) for part, value in scores.items())
+    return any(all(value > found.get(part, -math.inf) for found in before) for part, value in scores.items())
 
 
 def keep_weights(
@@ -70,7 +71,7 @@ def _best_until(kept: Mapping[int, Scores], last: int) -> set[int]:
     """The earliest best epoch up to `last`, in each part."""
     epochs = sorted(epoch for epoch in kept if epoch <= last)
     parts = {part for epoch in epochs for part in kept[epoch]}
-    return {epochs[int(np.argmax([kept[epoch].get(part, -1.0) for epoch in epochs]))] for part in parts}
+    return {epochs[int(np.argmax([kept[epoch].get(part, -math.inf) for epoch in epochs]))] for part in parts}
 
 
 def _kept(run_dir: Path) -> dict[int, Scores]:

@@ -18,16 +18,15 @@ from fautrain.data import (
     Loader,
     held_out_loader,
     make_loader,
-    open_corpus,
-    shard_cache,
 )
 from fautrain.losses.pixels import patch_mean_loss, pixel_loss
 from fautrain.models.build import build_mae
 from fautrain.models.flops import mae_training_flops
-from fautrain.models.mae import MaskedAutoencoder, patchify
+from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.picture import picture_grid
 from fautrain.noise import uniform_noise
-from fautrain.task import Task, reading, task
+from fautrain.patches import patchify
+from fautrain.task import Task, loader_options, task
 from fautrain.tasks.mae_look import HeldOut
 
 
@@ -48,16 +47,11 @@ class PretrainTask(Task):
         )
         self.loaded = self.model.loaded
 
-    @classmethod
-    def open(cls, config: PretrainConfig, rank: int, world: int) -> Corpus:
-        """The shards' samples."""
-        return open_corpus(config.data.shards, shard_cache(config.data.cache), True, rank, world)
-
     def loader(self, rank: int, world: int) -> Loader:
         """All samples but the held-out ones."""
         data = self.config.data
         options = replace(
-            reading(self.config, rank, world),
+            loader_options(self.config, rank, world),
             accumulate=self.config.train.accumulate,
             augment=Augment(data.augment, self.config.model.image_px, data.rrc_scale),
             held_out=data.held_out,
@@ -71,7 +65,7 @@ class PretrainTask(Task):
         if not data.held_out:
             return None
         options = replace(
-            reading(self.config, rank, world),
+            loader_options(self.config, rank, world),
             held_out=data.held_out,
             max_bad=data.max_bad,
             workers=min(2, data.workers),  # they stay between evaluations
@@ -114,9 +108,9 @@ class PretrainTask(Task):
         images = self.normalised(images)
         data = self.config.data
         return picture_grid(
-            self.model,
             images,
             self.model(images, noise),
+            self.model.patch_px,
             norm_pix=self.config.loss.norm_pix,
             mean=data.mean,
             std=data.std,

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.reasons import CORRUPT
 from facecorpus.sources.archives.container import Container, InputError, Member, links_note, printable
 from facecorpus.sources.archives.gzip_index import open_indexed, publish_index
+from facecorpus.tarheaders import headers, open_tar
 
 _CHUNK = 1 << 20
-_MOST_HEADER = 1 << 22
-"""Bytes of one header with its long name or extended fields, at most."""
 
 
 class TarContainer(Container):
@@ -59,7 +57,7 @@ class TarContainer(Container):
         found: dict[str, tarfile.TarInfo] = {}
         if wanted:
             with open_indexed(self.url, None) if self._gzipped else storage.open_read(self.url) as stream:
-                for info in _until_none(_opened(self.url, stream)):
+                for info in headers(_opened(self.url, stream)):
                     if info.isreg() and str(PurePosixPath(info.name)) in wanted:
                         found[str(PurePosixPath(info.name))] = info
         for name, target in hard.items():
@@ -90,7 +88,7 @@ class TarContainer(Container):
         """The headers of a tar up to its end mark."""
         archive = _opened(self.url, stream)
         try:
-            yield from _until_none(archive)
+            yield from headers(archive)
         except (tarfile.TarError, EOFError, OSError) as error:
             raise UserError(
                 f"{self.url} is not a whole tar archive, probably half copied ({error}); copy it again"
@@ -122,20 +120,6 @@ class TarContainer(Container):
             position += len(chunk)
 
 
-class _Bounded(io.RawIOBase):
-    """What tarfile may read while it lists: headers, whose own words on their length are not believed."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.seek = stream.seek
-        self.tell = stream.tell
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _MOST_HEADER:
-            raise tarfile.ReadError(f"a header says that it is {size} bytes long")
-        return self._stream.read(size)
-
-
 def _member(name: str, info: tarfile.TarInfo | None) -> Member:
     """A file called `name` with the payload of `info`; with none where that is not there in one piece."""
     # "./a" and "a//b" are ways of writing "a" and "a/b"
@@ -147,20 +131,8 @@ def _member(name: str, info: tarfile.TarInfo | None) -> Member:
 
 def _opened(url: str, stream: BinaryIO) -> tarfile.TarFile:
     try:
-        return tarfile.open(fileobj=cast(BinaryIO, _Bounded(stream)), mode="r:")
+        return open_tar(stream)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(
             f"{url} does not begin with a tar header ({error}): it is no tar, or cut short; copy it again"
         ) from error
-
-
-def _until_none(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    following: Callable[[], tarfile.TarInfo | None] = archive.next
-    seen: list[tarfile.TarInfo] = vars(archive)["members"]
-    before = -1
-    while (info := following()) is not None:
-        seen.clear()  # tarfile keeps every header it has met: gigabytes for millions of members
-        if archive.offset <= before or info.size < 0:
-            raise tarfile.ReadError(f"the header before byte {archive.offset} leads backwards")
-        before = archive.offset
-        yield info

@@ -1,4 +1,4 @@
-"""What the filters of a crop look at."""
+"""Brightness and sharpness of a picture, which the filters of a crop look at."""
 
 from __future__ import annotations
 

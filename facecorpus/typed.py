@@ -1,9 +1,10 @@
 """Typed values from plain data: frozen dataclasses to JSON and back, and single values set by name.
 
-Works on fields of str, bool, int, float, Literal, optional and tuple types and on further such dataclasses; a
-field of type Any is taken as it is. Every value is checked against its annotation, ranges included (`Check`);
-an unknown name is refused with the nearest known one. Text is read as the type that the annotation asks for,
-so that `--set train.compile=false` is not a string.
+Works on fields of str, bool, int, float, Literal, optional, tuple and `Mapping[str, ...]` types and on
+groups: further such dataclasses, or classes whose `plain` gives the annotated values that they are made from.
+A field of type Any is taken as it is. Every value is checked against its
+annotation, ranges included (`Check`); an unknown name is refused with the nearest known one. Text is read as
+the type that the annotation asks for, so that `--set train.compile=false` is not a string.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
+from facecorpus.errors import UserError
 from facecorpus.plugins import nearest
-from fautrain.errors import UserError
 
 Config = TypeVar("Config")
 
@@ -33,6 +33,9 @@ class Check(NamedTuple):
     holds: Callable[[Any], bool]
     words: str
     """What to give instead, as the end of a sentence."""
+
+
+Positive = Annotated[int, Check(lambda v: v >= 1, "a number of at least 1")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,30 +103,10 @@ def _field_docs(cls: type[Any]) -> dict[str, str]:
     return docs
 
 
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """The JSON object in a file of ours.
-
-    Args:
-        remedy: what to do where there is none, as the end of the sentence.
-
-    Raises:
-        UserError: the file cannot be read, or holds no JSON object.
-    """
-    try:
-        found: Any = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        reason = str(error).splitlines()[0] if isinstance(error, ValueError) else "it is nested without end"
-        raise UserError(f"{path} is damaged ({reason}); {remedy}") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged (it is no JSON object); {remedy}")
-    return typing.cast(dict[str, Any], found)
-
-
 def to_plain(config: Any) -> dict[str, Any]:
     """Dataclass `config` as JSON-able data: groups become dicts, tuples lists."""
-    return _plain(dataclasses.asdict(config))
+    plain = json.dumps(dataclasses.asdict(config), default=lambda group: group.plain())
+    return typing.cast(dict[str, Any], json.loads(plain))
 
 
 def build(cls: type[Config], data: Any, path: str = "") -> Config:
@@ -135,8 +118,18 @@ def build(cls: type[Config], data: Any, path: str = "") -> Config:
     return typing.cast(Config, _build(cls, data, path))
 
 
+def refuse_unknown(names: Iterable[str], known: Iterable[str], dot: str = "") -> None:
+    """Raises a UserError for the first of `names` that is not `known`; `dot` stands before it."""
+    unknown = sorted({str(name) for name in names} - {*known})
+    if unknown:
+        raise UserError(f"{dot}{unknown[0]} is no value of the configuration; {nearest(unknown[0], known)}")
+
+
 def override(config: Config, settings: Iterable[str]) -> Config:
     """Dataclass `config` with `name=value` settings applied, nested names joined by dots.
+
+    A group is set by a JSON object, which leaves what it does not name at its defaults, or where it may be
+    off by `none`.
 
     Raises:
         UserError: a setting is no `name=value`, names nothing, or its value is of the wrong type or range.
@@ -144,18 +137,35 @@ def override(config: Config, settings: Iterable[str]) -> Config:
     data = to_plain(config)
     leaves = leaf_names(type(config))
     for setting in settings:
-        path, mark, text = setting.partition("=")
-        path = path.strip()
+        path, mark, text = map(str.strip, setting.partition("="))
         if not mark:
-            raise UserError(f"--set {setting}: write it as NAME=VALUE, for example optim.lr=1e-4")
-        if path not in leaves:
+            raise UserError(f"--set {setting}: write it as NAME=VALUE")
+        whole = _whole_group(text)
+        if path not in leaves and not (whole and any(leaf.startswith(f"{path}.") for leaf in leaves)):
             raise UserError(f"--set {setting}: there is no value {path!r}; {_leaf_hint(path, leaves)}")
         *groups, last = path.split(".")
         target = data
-        for name in groups:
+        for depth, name in enumerate(groups, 1):
             target = target[name]
-        target[last] = text.strip()
+            if target is None:
+                group = ".".join(groups[:depth])
+                raise UserError(
+                    f"--set {setting}: {group} is off in this recipe, so this would change nothing; leave it "
+                    f"out, or put --set {group}={{}} before it, which turns {group} on"
+                )
+        target[last] = text if path in leaves else whole[0]
+        if isinstance(target[last], dict):
+            data = to_plain(build(type(config), data))
     return build(type(config), data)
+
+
+def _whole_group(text: str) -> list[Any]:
+    """What a group may be set to, as one item: a JSON object or none; else nothing."""
+    try:
+        found = None if text == "none" else json.loads(text)
+    except ValueError:
+        return []
+    return [found] if found is None or isinstance(found, dict) else []
 
 
 def _leaf_hint(path: str, leaves: list[str]) -> str:
@@ -182,33 +192,29 @@ def leaf_names(cls: Any, prefix: str = "") -> list[str]:
     """Dotted names of all values below dataclass `cls`."""
     names: list[str] = []
     for name, hint in typing.get_type_hints(cls).items():
-        group = dataclasses.is_dataclass(hint)
-        names += leaf_names(hint, f"{prefix}{name}.") if group else [prefix + name]
+        group = _group(hint)
+        names += leaf_names(group, f"{prefix}{name}.") if group else [prefix + name]
     return names
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def _group(hint: Any) -> Any:
+    """The class, of annotated values, that `hint` is or that it allows besides None; None for others."""
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    kinds = typing.get_args(hint) if union else (hint,)
+    return next((kind for kind in kinds if isinstance(kind, type) and typing.get_type_hints(kind)), None)
 
 
 def _build(cls: Any, data: Any, path: str) -> Any:
     if not isinstance(data, Mapping):
         raise UserError(f"{path or 'the configuration'} is {data!r}; give a group of values")
     hints = typing.get_type_hints(cls)
-    unknown = sorted(str(name) for name in data if name not in hints)
     dot = f"{path}." if path else ""
-    if unknown:
-        raise UserError(f"{dot}{unknown[0]} is no value of the configuration; {nearest(unknown[0], hints)}")
-    needed = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in data]
-    if needed:
-        raise UserError(f"{dot}{needed[0]} is missing from the configuration; give it a value")
+    refuse_unknown(data, hints, dot)
+    needed = [p.name for p in inspect.signature(cls).parameters.values() if p.default is p.empty]
+    missing = [name for name in needed if name in hints and name not in data]
+    if missing:
+        raise UserError(f"{dot}{missing[0]} is missing from the configuration; give it a value")
     return cls(**{name: _convert(hints[name], item, dot + name) for name, item in data.items()})
-
-
-def _required(item: dataclasses.Field[Any]) -> bool:
-    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
@@ -216,8 +222,10 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, path)
+    if _group(hint) is hint:
+        return value if isinstance(value, hint) else _build(hint, value, path)
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _convert(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
     if origin in (types.UnionType, typing.Union):
         return _convert_union(arguments, value, path)
     if origin is Literal:
@@ -246,7 +254,7 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
     if isinstance(value, str):
-        value = [item.strip() for item in value.strip("[]()").split(",") if item.strip()]
+        value = [item.strip(" \"'") for item in value.strip("[]()").split(",") if item.strip()]
     if not isinstance(value, (list, tuple)):
         value = [value]
     items = typing.cast(list[Any], value)
