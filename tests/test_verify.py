@@ -242,6 +242,14 @@ def test_a_tar_that_no_mark_lists_is_found_and_other_files_are_not_ours(out: Pat
     assert "shards/sample-000009.tar: no shard of this corpus" in (fault(out) or "")
 
 
+def test_a_corpus_of_which_nothing_was_kept_is_sound(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/notes.txt").write_text("no picture")
+    with pytest.raises(UserError, match="notes.txt"):
+        build(tmp_path, tmp_path / "out")
+    assert fault(tmp_path / "out") is None
+
+
 def test_another_version_of_a_library_is_no_fault(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpora.importlib.metadata, "version", lambda name: "99.0")
     assert fault(out) is None
