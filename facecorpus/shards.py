@@ -34,11 +34,6 @@ def shuffle_rank(key: str, seed: int) -> int:
     return int.from_bytes(code.digest(), "big")
 
 
-def sha256(data: bytes) -> str:
-    """SHA-256 in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
-
-
 def member_header(name: str, size: int) -> bytes:
     """The 512-byte USTAR header of a regular file.
 

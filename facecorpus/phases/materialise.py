@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -142,7 +143,7 @@ def _crops(corpus: Corpus, table: pa.Table) -> list[bytes]:
                 file.seek(offsets[i])
                 crops[i] = file.read(sizes[i])
     for i, expected in enumerate(table["crop_sha256"].to_pylist()):
-        if shards.sha256(crops[i]) != expected:
+        if hashlib.sha256(crops[i]).hexdigest() != expected:
             path = score.crops_path(units_of[i])
             raise UserError(
                 f"{path} of {corpus.out} has changed since it was scored; delete it and run the command again"
