@@ -437,11 +437,11 @@ def test_curves(tmp_path: Path) -> None:
     assert series[3].values[0] == found.videos.logistic.accuracy.value
 
     path, size = tmp_path / "curves.png", (1760, 960)
-    first = drawn(path, lambda p: draw_probe_curves(series, p, chance=1 / 3, reference=PROBE_BP4D), size)
-    assert (
-        drawn(path, lambda p: draw_probe_curves(series, p, chance=1 / 3, reference=PROBE_BP4D), size) == first
-    )
+    first = drawn(path, lambda p: draw_probe_curves(series, p, chance=1 / 3), size)
+    assert drawn(path, lambda p: draw_probe_curves(series, p, chance=1 / 3), size) == first
     assert drawn(path, lambda p: draw_probe_curves(series, p, chance=1 / 2), size) != first
+    beside = [*PROBE_BP4D]
+    assert drawn(path, lambda p: draw_probe_curves(series, p, chance=1 / 3, reference=beside), size) != first
     lower = [replace(s, values=tuple(v / 2 for v in s.values)) for s in series]
     assert drawn(path, lambda p: draw_probe_curves(lower, p, chance=1 / 3), size) != first
     f1 = RunCurve("a", (1.0, 2.0), (0.5, 0.6))
