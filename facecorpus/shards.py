@@ -74,16 +74,14 @@ class Placed:
 
 @dataclass(slots=True)
 class ShardWriter:
-    """Writes samples to an open binary file and hashes what it writes."""
+    """Writes samples to an open binary file."""
 
     file: BinaryIO
     offset: int = 0
     placed: list[Placed] = field(default_factory=list[Placed])
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)  # pyright: ignore[reportPrivateUsage]
 
     def _write(self, data: bytes) -> None:
         self.file.write(data)
-        self.digest.update(data)
         self.offset += len(data)
 
     def add(self, key: str, members: Mapping[str, bytes]) -> Placed:
