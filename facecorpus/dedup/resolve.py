@@ -243,8 +243,6 @@ def id_rank(table: pa.Table) -> NDArray[np.int64]:
 
 
 def _source_place(table: pa.Table, source_priority: tuple[str, ...]) -> NDArray[np.int64]:
-    if not source_priority:
-        return np.zeros(table.num_rows, np.int64)
     place = pc.index_in(table["source"], value_set=pa.array(source_priority, pa.string()))
     return pc.fill_null(place, len(source_priority)).to_numpy().astype(np.int64)
 
