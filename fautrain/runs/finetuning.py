@@ -20,8 +20,7 @@ from fautrain.evaluation.predictions import forget_predictions
 from fautrain.evaluation.result import FoldResult, aggregate, read_fold, write_result
 from fautrain.evaluation.text import brief, markdown
 from fautrain.evaluation.words import missing
-from fautrain.files import publish, refuse_others
-from fautrain.models.weights import MODEL_FILE
+from fautrain.files import MODEL_FILE, publish, refuse_others
 from fautrain.runs.final import FOLDER as FINAL
 from fautrain.runs.final import choices, write_final
 from fautrain.runs.folder import choose, refuse_changes
