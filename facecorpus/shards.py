@@ -34,11 +34,6 @@ def shuffle_rank(key: str, seed: int) -> int:
     return int.from_bytes(code.digest(), "big")
 
 
-def sha256(data: bytes) -> str:
-    """SHA-256 in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
-
-
 def member_header(name: str, size: int) -> bytes:
     """The 512-byte USTAR header of a regular file.
 
@@ -79,16 +74,14 @@ class Placed:
 
 @dataclass(slots=True)
 class ShardWriter:
-    """Writes samples to an open binary file and hashes what it writes."""
+    """Writes samples to an open binary file."""
 
     file: BinaryIO
     offset: int = 0
     placed: list[Placed] = field(default_factory=list[Placed])
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)  # pyright: ignore[reportPrivateUsage]
 
     def _write(self, data: bytes) -> None:
         self.file.write(data)
-        self.digest.update(data)
         self.offset += len(data)
 
     def add(self, key: str, members: Mapping[str, bytes]) -> Placed:

@@ -75,7 +75,7 @@ def publish_mark(out: str, unit: Unit, mark: Mapping[str, Any]) -> None:
 
 
 def sealed(obj: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with a digest of itself, by which `is_sealed` knows it again."""
+    """The object with a digest of itself, by which `unsealed` knows it again."""
     return {**obj, SEAL: digest(obj)}
 
 
@@ -87,11 +87,6 @@ def unsealed(data: bytes) -> dict[str, Any] | None:
         return obj if storage.json_bytes(sealed(rest)) == data else None
     except (ValueError, AttributeError, RecursionError):
         return None
-
-
-def is_sealed(data: bytes) -> bool:
-    """Whether the bytes are those of a sealed object."""
-    return unsealed(data) is not None
 
 
 def read_mark(out: str, phase: str, name: str) -> dict[str, Any] | None:

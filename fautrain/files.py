@@ -16,6 +16,11 @@ from fautrain.errors import UserError
 STEP_NAME: Final = re.compile(r"step-(\d{8,})")
 """What is called after a step: a checkpoint's directory, and a picture but for its ending."""
 
+MODEL_FILE: Final = "model.safetensors"
+"""The weights in the folder of a checkpoint or of a final model,"""
+MANIFEST: Final = "manifest.json"
+"""and what a checkpoint writes there last."""
+
 
 def step_name(step: int) -> str:
     """Name of what belongs to that step."""

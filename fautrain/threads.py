@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,29 +24,26 @@ class Threads(NamedTuple):
     why: str
 
 
-def sleep_when_idle(environment: Mapping[str, str] | None = None) -> None:
+def sleep_when_idle() -> None:
     """Let OpenMP's threads sleep between loops, where the user has not said otherwise, instead of spinning on
     cores that the loader's processes or others could use. Only before torch is imported."""
-    if "OMP_WAIT_POLICY" not in (os.environ if environment is None else environment):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def choose_threads(flops: float, gpu: bool, environment: Mapping[str, str] | None = None) -> Threads:
+def choose_threads(flops: float, gpu: bool) -> Threads:
     """Threads of one process: what OMP_NUM_THREADS says, else its share of the cores, fewer for small models.
 
     A function of the model and the machine, not of its load: the number of threads decides in which order
     numbers are added, and a run that goes on must add them as before.
 
     Args:
-        flops: operations of one picture's training step. gpu: whether a GPU makes them. environment: default
-            the process's.
+        flops: operations of one picture's training step. gpu: whether a GPU makes them.
     """
-    environment = os.environ if environment is None else environment
-    told = environment.get("OMP_NUM_THREADS", "").split(",")[0]
+    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if told.isdigit() and int(told):
         return Threads(int(told), "OMP_NUM_THREADS")
     cores = available_cores()
-    share = max(1, cores // int(environment.get("LOCAL_WORLD_SIZE", "1")))
+    share = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     most = FOR_A_GPU if gpu else max(1, int(flops / FLOPS_PER_THREAD))
     number = min(share, most)
     return Threads(number, f"of {cores} cores" + ("" if gpu or number == share else ", for so small a model"))

@@ -15,11 +15,12 @@ from facecorpus import pipeline
 from facecorpus.phases import corpus as corpora
 from facecorpus.phases.corpus import Corpus
 from facecorpus.phases.verify import read_selection
-from facecorpus.recipes import FACE9M_SOURCES, override, recipe
+from facecorpus.recipes import FACE9M_SOURCES, recipe
 from facecorpus.synth.datasets import write_datasets
 from facecorpus.synth.identity import Identity
 from facecorpus.synth.scene import draw_group
 from facecorpus.synth.truth import check_selection, read_truth
+from facecorpus.typed import override
 
 
 def build(root: Path, out: Path, sources: str, *settings: str) -> Corpus:

@@ -123,12 +123,6 @@ def test_more_pairs_than_allowed_are_refused() -> None:
     assert len(hamming_join(codes, 31, max_pairs=4950).u) == 4950
 
 
-def test_progress_is_reported_by_band() -> None:
-    steps: list[tuple[int, int]] = []
-    hamming_join(planted(100, 7, 0), 7, progress=lambda done, total: steps.append((done, total)))
-    assert steps == [(k, 8) for k in range(1, 9)]
-
-
 @pytest.mark.parametrize("radius", [-1, MAX_RADIUS + 1])
 def test_radius_out_of_range_is_refused(radius: int) -> None:
     with pytest.raises(ValueError, match="radius must be 0 to 63"):

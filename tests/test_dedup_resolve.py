@@ -278,14 +278,6 @@ def test_rules_are_checked(bad: dict[str, Any]) -> None:
         DedupRules(**bad)
 
 
-def test_progress_names_the_step() -> None:
-    seen: list[tuple[str, int, int]] = []
-    rows = [{"image_hash": code(k), "crop_hash": code(k)} for k in range(3)]
-    resolve(candidates(rows), RULES, progress=lambda *step: seen.append(step))
-    assert {name for name, _, _ in seen} == {"image", "crop"}
-    assert seen[-1] == ("crop", 16, 16)
-
-
 def test_columns_have_the_types_of_the_tables_on_disk() -> None:
     from facecorpus import schema
 

@@ -343,4 +343,4 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
 
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(UserError, match=r"bad\.onnx cannot be loaded by ONNX Runtime.*--weights"):
-        RetinaFaceOnnx(tmp_path / "bad.onnx", "cpu")
+        RetinaFaceOnnx(tmp_path / "bad.onnx", "cpu").detect_batch([np.zeros((64, 64, 3), np.uint8)])

@@ -528,9 +528,13 @@ def test_blocks_compiled_alone_share_their_graphs(graphs: Graphs) -> None:
 
 def test_threads_follow_from_the_model_and_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fautrain.threads.available_cores", lambda: 16)
+    for name in ("OMP_NUM_THREADS", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
     tiny, base = 0.34e9, 58.7e9
-    assert choose_threads(tiny, False, {})[:1] == (1,)
-    assert choose_threads(base, False, {}) == (16, "of 16 cores")
-    assert choose_threads(base, False, {"LOCAL_WORLD_SIZE": "4"}).number == 4
-    assert choose_threads(base, True, {}).number == 4
-    assert choose_threads(base, False, {"OMP_NUM_THREADS": "3"}) == (3, "OMP_NUM_THREADS")
+    assert choose_threads(tiny, False)[:1] == (1,)
+    assert choose_threads(base, False) == (16, "of 16 cores")
+    assert choose_threads(base, True).number == 4
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert choose_threads(base, False).number == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert choose_threads(base, False) == (3, "OMP_NUM_THREADS")

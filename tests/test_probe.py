@@ -20,6 +20,7 @@ from scipy.stats import binom
 from facecorpus import typed
 from fautrain.errors import UserError
 from fautrain.probe import (
+    PROBE_BP4D,
     Embedding,
     ProbeResult,
     RunCurve,
@@ -28,6 +29,7 @@ from fautrain.probe import (
     draw_probe_curves,
     draw_tsne,
     draw_tsne_aus,
+    draw_tsne_runs,
     embed,
     markdown,
     markdown_by_epoch,
@@ -416,6 +418,9 @@ def test_tsne_pictures(laid_out: Embedding, tmp_path: Path) -> None:
         draw_tsne(laid_out, path, aus[:2])
     grid = drawn(path, lambda p: draw_tsne_aus(laid_out, p, aus), (1440, 600))
     assert drawn(path, lambda p: draw_tsne_aus(moved, p, aus), (1440, 600)) != grid
+    drawn(path, lambda p: draw_tsne_runs({"a": laid_out, "b": moved}, p), (2060, 900))
+    with pytest.raises(ValueError, match="different subjects"):
+        draw_tsne_runs({"a": laid_out, "b": replace(moved, subjects=moved.subjects[1:])}, path)
 
 
 def test_curves(tmp_path: Path) -> None:
@@ -435,6 +440,8 @@ def test_curves(tmp_path: Path) -> None:
     first = drawn(path, lambda p: draw_probe_curves(series, p, chance=1 / 3), size)
     assert drawn(path, lambda p: draw_probe_curves(series, p, chance=1 / 3), size) == first
     assert drawn(path, lambda p: draw_probe_curves(series, p, chance=1 / 2), size) != first
+    beside = [*PROBE_BP4D]
+    assert drawn(path, lambda p: draw_probe_curves(series, p, chance=1 / 3, reference=beside), size) != first
     lower = [replace(s, values=tuple(v / 2 for v in s.values)) for s in series]
     assert drawn(path, lambda p: draw_probe_curves(lower, p, chance=1 / 3), size) != first
     f1 = RunCurve("a", (1.0, 2.0), (0.5, 0.6))
@@ -443,3 +450,8 @@ def test_curves(tmp_path: Path) -> None:
     assert drawn(path, lambda p: draw_f1_curves([better], p, baseline=0.4), size) != bare
     with pytest.raises(UserError, match="8 and 1: draw them in several figures"):
         draw_f1_curves([replace(f1, run=str(n)) for n in range(8)], path, baseline=0.4)
+
+
+def test_published_curves_are_the_papers() -> None:
+    assert [(s.values[0], s.values[-1]) for s in PROBE_BP4D] == [(0.5414, 0.8308), (0.0463, 0.2788)]
+    assert all(s.epochs == tuple(range(1, 20, 2)) for s in PROBE_BP4D)

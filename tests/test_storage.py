@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from facecorpus import storage
 from facecorpus.errors import UserError
+from facecorpus.phases.files import publish_parquet
 
 
 @pytest.fixture(params=["local", "file", "memory"])
@@ -293,7 +294,7 @@ def test_full_disk(tiny_disk: Path) -> None:
         _put(str(tiny_disk / "deep/x"), os.urandom(3 << 20))
     assert [path for path, _, _ in storage.walk_files(str(tiny_disk))] == []
     with pytest.raises(UserError, match="run the same command again: finished parts are kept"):
-        storage.publish_table(str(tiny_disk / "t"), pa.table({"x": [os.urandom(3 << 20)]}))
+        publish_parquet(str(tiny_disk), "t", pa.table({"x": [os.urandom(3 << 20)]}))
     assert [path for path, _, _ in storage.walk_files(str(tiny_disk))] == []
     _put(str(tiny_disk / "small"), b"there is room again")
 
@@ -355,8 +356,8 @@ def test_table_bytes_do_not_depend_on_chunks(rows: list[tuple[int, str | None]],
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     pieces = [whole.slice(a, b - a) for a, b in itertools.pairwise(edges)]
     base = f"memory://{uuid.uuid4().hex}"
-    storage.publish_table(storage.join(base, "whole"), whole)
-    storage.publish_table(storage.join(base, "cut"), pa.concat_tables(pieces))
+    publish_parquet(base, "whole", whole)
+    publish_parquet(base, "cut", pa.concat_tables(pieces))
     assert _get(storage.join(base, "cut")) == _get(storage.join(base, "whole"))
     assert storage.read_table(storage.join(base, "cut")).equals(whole)
     assert storage.read_table(storage.join(base, "cut"), ["n"]).column_names == ["n"]
@@ -366,16 +367,14 @@ def test_bytes_of_a_table_of_many_pages_do_not_depend_on_chunks() -> None:
     rng = random.Random(0)
     whole = pa.table({"id": [rng.randbytes(9).hex() for _ in range(150_000)]})
     base = f"memory://{uuid.uuid4().hex}"
-    storage.publish_table(storage.join(base, "whole"), whole)
-    storage.publish_table(
-        storage.join(base, "cut"), pa.concat_tables([whole.slice(n, 777) for n in range(0, 150_000, 777)])
-    )
+    publish_parquet(base, "whole", whole)
+    publish_parquet(base, "cut", pa.concat_tables([whole.slice(n, 777) for n in range(0, 150_000, 777)]))
     assert _get(storage.join(base, "cut")) == _get(storage.join(base, "whole"))
 
 
 def test_damaged_table_is_named(tmp_path: Path) -> None:
     url = str(tmp_path / "x=1" / "t.parquet")  # the folder's name must not become a column
-    storage.publish_table(url, pa.table({"a": [1]}))
+    publish_parquet(str(tmp_path), "x=1/t.parquet", pa.table({"a": [1]}))
     assert storage.read_table(url).column_names == ["a"]
     _put(url, _get(url)[:-5])
     with pytest.raises(UserError, match=r"t\.parquet is not a whole Parquet file"):

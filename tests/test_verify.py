@@ -94,13 +94,11 @@ def test_any_file_that_is_lost_or_cut_is_found(out: Path) -> None:
 def test_no_byte_of_a_mark_can_change(out: Path) -> None:
     for path in (out / f"done/score/{PART}.json", out / "corpus.json"):
         data = path.read_bytes()
-        assert units.is_sealed(data)
+        assert units.unsealed(data) is not None
         for place in range(len(data)):
-            assert not units.is_sealed(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
-            assert not units.is_sealed(data[:place] + data[place + 1 :])
-    assert (
-        not units.is_sealed(b"[1]\n") and not units.is_sealed(b"\xff") and not units.is_sealed(b"[" * 10**5)
-    )
+            assert units.unsealed(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]) is None
+            assert units.unsealed(data[:place] + data[place + 1 :]) is None
+    assert not any(map(units.unsealed, (b"[1]\n", b"\xff", b"[" * 10**5)))
 
 
 def rewrite(out: Path, path: str, data: bytes, mark: str, *, reseal: bool) -> None:
@@ -240,6 +238,14 @@ def test_a_tar_that_no_mark_lists_is_found_and_other_files_are_not_ours(out: Pat
     assert fault(out) is None
     shutil.copy(out / "shards/sample-000000.tar", out / "shards/sample-000009.tar")
     assert "shards/sample-000009.tar: no shard of this corpus" in (fault(out) or "")
+
+
+def test_a_corpus_of_which_nothing_was_kept_is_sound(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/notes.txt").write_text("no picture")
+    with pytest.raises(UserError, match="none of the 1 inputs was kept"):
+        build(tmp_path, tmp_path / "out")
+    assert fault(tmp_path / "out") is None
 
 
 def test_another_version_of_a_library_is_no_fault(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

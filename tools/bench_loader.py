@@ -144,7 +144,7 @@ def ours(shards: str, cache: str, augment: str, workers: int) -> Iterator[torch.
     options = LoaderOptions(
         batch_per_step=BATCH, augment=Augment(augment), workers=workers, prefetch=PREFETCH, cache=cache
     )
-    return (batch.images for batch in make_loader(shards, options).batches())
+    return (batch.images for batch in make_loader(open_corpus(shards, shard_cache(cache)), options).batches())
 
 
 def torchvisions(shards: list[str], augment: str) -> Iterator[torch.Tensor]:

@@ -20,8 +20,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,20 +74,13 @@ class Clusters(NamedTuple):
     """Bits between the hashes of `copy_of` and `leader`, -1 without a near link and for photo links."""
 
 
-def find_clusters(
-    rows: Rows,
-    rules: DedupRules,
-    *,
-    workers: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Clusters:
+def find_clusters(rows: Rows, rules: DedupRules, *, workers: int = 1) -> Clusters:
     """Cluster the rows; see the module's promises.
 
     Args:
         rows: columns, best row first.
         rules: radii and vetoes.
         workers: threads of the joins.
-        progress: called with (step, done, in all) during the joins.
 
     Raises:
         TooManyPairsError: the joins found more pairs than the rules allow.
@@ -108,12 +100,11 @@ def find_clusters(
     item_of_row = (np.cumsum(leads) - 1).astype(np.int32)[copy_of]
     items = item_row.size
 
-    def links(kind: str, hashes: NDArray[np.uint8], good: NDArray[np.bool_], radius: int | None) -> Links:
-        report = None if progress is None else partial(progress, kind)
-        return _links(hashes[item_row], good[item_row], radius, workers, rules.max_pairs, report)
+    def links(hashes: NDArray[np.uint8], good: NDArray[np.bool_], radius: int | None) -> Links:
+        return _links(hashes[item_row], good[item_row], radius, workers, rules.max_pairs)
 
-    image = links("image", rows.image_hash, rows.image_good, rules.image_radius)
-    crop = links("crop", rows.crop_hash, rows.crop_good, rules.crop_radius)
+    image = links(rows.image_hash, rows.image_good, rules.image_radius)
+    crop = links(rows.crop_hash, rows.crop_good, rules.crop_radius)
     photo = _photos(rows.photo, item_of_row, items, enabled=rules.use_photo_id)
     label, label_item = _labels(rows, item_of_row, enabled=rules.identity_veto)
     sources = int(rows.source.max(initial=-1)) + 1
@@ -190,7 +181,6 @@ def _links(
     radius: int | None,
     workers: int,
     max_pairs: int,
-    progress: Callable[[int, int], None] | None,
 ) -> Links:
     usable = np.flatnonzero(good).astype(np.int32)
     first, number = distinct_codes(hashes[usable])
@@ -200,7 +190,7 @@ def _links(
     if radius is None:
         pairs = hamming_join(distinct[:0], 0)
     else:
-        pairs = hamming_join(distinct, radius, workers=workers, max_pairs=max_pairs, progress=progress)
+        pairs = hamming_join(distinct, radius, workers=workers, max_pairs=max_pairs)
     near = np.concatenate([pairs.u, pairs.v])
     return Links(
         code=code,

@@ -11,7 +11,6 @@ Equal codes are set aside first (`distinct_codes`), so a million copies of one c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import NamedTuple
@@ -86,7 +85,6 @@ def hamming_join(
     *,
     workers: int = 1,
     max_pairs: int = 1 << 30,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Pairs:
     """Every pair of rows whose codes differ in at most `radius` bits.
 
@@ -96,7 +94,6 @@ def hamming_join(
         workers: threads; the result does not depend on it.
         max_pairs: a bound on the number of pairs, and so on memory (10 bytes each while joining, 26 while
             sorting).
-        progress: called with (bands done, bands in all) after each band.
 
     Raises:
         TooManyPairsError: more than `max_pairs` pairs.
@@ -118,14 +115,12 @@ def hamming_join(
     parts = []
     found = 0
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        for done, (u, v, distance, overflow) in enumerate(pool.map(join, bands), start=1):
+        for u, v, distance, overflow in pool.map(join, bands):
             parts.append((u, v, distance))
             found += u.size
             if overflow or found > max_pairs:
                 pool.shutdown(cancel_futures=True)
                 raise TooManyPairsError(f"more than {max_pairs} pairs lie within {radius} bits")
-            if progress is not None:
-                progress(done, len(bands))
     u, v, distance = (np.concatenate(column) for column in zip(*parts, strict=True))
     return _sorted(u, v, distance)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,17 @@ from facecorpus.errors import UserError
 
 pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
 
-KEEP_COLUMNS = ("id", "source", "interocular_px", "face_score", "bytes", "width_px", "height_px")
-
 OCTAVE_STEP = 0.125
 SCORE_STEP = 0.05
 
 COLUMNS = (
-    *KEEP_COLUMNS,
+    "id",
+    "source",
+    "interocular_px",
+    "face_score",
+    "bytes",
+    "width_px",
+    "height_px",
     "identity",
     "photo_id",
     "face_index",
@@ -52,13 +55,7 @@ _KINDS = pa.array(["file", "pixels", *NEAR_KINDS])
 _FILE, _PIXELS, _NEAR = 0, 1, 2
 
 
-def resolve(
-    table: pa.Table,
-    rules: DedupRules,
-    *,
-    workers: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> pa.Table:
+def resolve(table: pa.Table, rules: DedupRules, *, workers: int = 1) -> pa.Table:
     """Find the duplicates among scored candidates.
 
     Links, from the strongest to the weakest: "file" (equal bytes), "pixels" (equal decoded pixels), "photo"
@@ -72,7 +69,6 @@ def resolve(
         table: one row per candidate, any order, with the columns `COLUMNS`; nulls where a value is not known.
         rules: see `DedupRules`.
         workers: threads; the result does not depend on it.
-        progress: called with (step, done, in all).
 
     Returns:
         Table with the schema `RESOLVED`, row by row as the input. cluster: smallest id of the cluster, null
@@ -96,7 +92,7 @@ def resolve(
     order = keep_order(table, rules.source_priority)
     rows = _rows(table, order, rules)
     try:
-        clusters = find_clusters(rows, rules, workers=workers, progress=progress)
+        clusters = find_clusters(rows, rules, workers=workers)
     except TooManyPairsError as error:
         raise UserError(
             f"dedup: {error}; for video or burst photographs set image_radius and crop_radius to none, "
@@ -216,7 +212,7 @@ def keep_order(table: pa.Table, source_priority: tuple[str, ...] = ()) -> NDArra
     are unique, so the order of the ids does not depend on the order of the rows.
 
     Args:
-        table: has the columns `KEEP_COLUMNS`, described in `record.py`.
+        table: as for `resolve`.
         source_priority: names of sources, most preferred first.
 
     Returns:
@@ -247,8 +243,6 @@ def id_rank(table: pa.Table) -> NDArray[np.int64]:
 
 
 def _source_place(table: pa.Table, source_priority: tuple[str, ...]) -> NDArray[np.int64]:
-    if not source_priority:
-        return np.zeros(table.num_rows, np.int64)
     place = pc.index_in(table["source"], value_set=pa.array(source_priority, pa.string()))
     return pc.fill_null(place, len(source_priority)).to_numpy().astype(np.int64)
 

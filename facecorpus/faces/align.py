@@ -92,7 +92,10 @@ def template_px(template: str, size_px: int) -> NDArray[np.float64]:
     Raises:
         UserError: there is no such template.
     """
-    return (_template(template) + 0.5) * (size_px / _TEMPLATE_PX) - 0.5
+    if template not in TEMPLATES:
+        hint = nearest(template, TEMPLATES)
+        raise UserError(f"recipe value template is {template!r}, and there is no such template; {hint}")
+    return (TEMPLATES[template] + 0.5) * (size_px / _TEMPLATE_PX) - 0.5
 
 
 def align_eyes(face: Face, rgb: Image, scale: float, detector: Detector, size_px: int) -> Alignment:
@@ -204,13 +207,6 @@ def similarity(points: ArrayLike, target: ArrayLike) -> Matrix:
 def _complex(points: ArrayLike) -> list[complex]:
     rows: list[list[float]] = np.asarray(points, np.float64).reshape(-1, 2).tolist()
     return [complex(x, y) for x, y in rows]
-
-
-def _template(name: str) -> NDArray[np.float64]:
-    if name not in TEMPLATES:
-        hint = nearest(name, TEMPLATES)
-        raise UserError(f"recipe value template is {name!r}, and there is no such template; {hint}")
-    return TEMPLATES[name]
 
 
 def _rectangle(centre: tuple[float, float], width: float, height: float, size_px: int) -> Matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,17 +30,39 @@ class RetinaFaceOnnx:
     """
 
     def __init__(self, model: Path, device: str = "auto") -> None:
-        """Load the ONNX file `model` for `device` ("auto", "cpu" or "cuda").
+        """Run the ONNX file `model` on `device` ("auto", "cpu" or "cuda"); for a CPU it is loaded when first
+        used.
 
         Raises:
-            UserError: the device cannot be used, or the file is no ONNX model.
+            UserError: the device cannot be used.
         """
         self.name = NAME
-        self._session = _session(model, device)
-        provider = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
+        self._model, self._device, self._providers = model, device, _providers(device)
+        providers = self._providers if len(self._providers) == 1 else self._session.get_providers()
+        provider = providers[0].removesuffix("ExecutionProvider").lower()
         self._batch = 1 if provider == "cpu" else _CUDA_BATCH
         what = f"{NAME}-{sha256_of(model)[:16]}+onnxruntime-{ort.__version__}"
         self.build = f"{what}+{provider}+{cpu_kernels()}"
+
+    @functools.cached_property
+    def _session(self) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.use_deterministic_compute = True
+        # Every new input size would otherwise keep a plan of its memory.
+        options.enable_mem_pattern = False
+        options.log_severity_level = 4
+        try:
+            session = ort.InferenceSession(str(self._model), options, providers=self._providers)
+        except Exception as error:  # onnxruntime raises classes of its own that share no public base
+            raise UserError(
+                f"{self._model} cannot be loaded by ONNX Runtime ({error}); give another --weights PATH"
+            ) from error
+        if self._device == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+            raise UserError("--device cuda: ONNX Runtime found no usable CUDA device; use --device cpu")
+        return session
 
     def detect_batch(self, images: Sequence[Image]) -> list[list[Face]]:
         """As `Detector.detect_batch`; images of one size are batched where that pays."""
@@ -75,27 +98,6 @@ def _faces(boxes: Any, scores: Any, points: Any, grid: anchors.Floats) -> list[F
         Face((x0, y0, x1, y1), point[n], float(score[i]))
         for n, (i, (x0, y0, x1, y1)) in enumerate(zip(kept, box[kept].tolist(), strict=True))
     ]
-
-
-def _session(model: Path, device: str) -> ort.InferenceSession:
-    providers = _providers(device)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.use_deterministic_compute = True
-    # Every new input size would otherwise keep a plan of its memory.
-    options.enable_mem_pattern = False
-    options.log_severity_level = 4
-    try:
-        session = ort.InferenceSession(str(model), options, providers=providers)
-    except Exception as error:  # onnxruntime raises classes of its own that share no public base
-        raise UserError(
-            f"{model} cannot be loaded by ONNX Runtime ({error}); give another --weights PATH"
-        ) from error
-    if device == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise UserError("--device cuda: ONNX Runtime found no usable CUDA device; use --device cpu")
-    return session
 
 
 def _providers(device: str) -> list[Any]:

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from facecorpus.faces.face import Image
+
 Matrix = NDArray[np.float64]
 """(2, 3): maps source pixels to crop pixels, pixel centres at whole numbers on both sides."""
 Point = tuple[float, float]

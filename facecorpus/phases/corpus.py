@@ -196,7 +196,9 @@ def settle(corpus: Corpus, *, rebuild: bool) -> None:
             detector or library version, or lacks one of its sources now, and `rebuild` is not set.
     """
     url = storage.join(corpus.out, CONFIG)
-    config = corpus.config()
+    config = units.sealed(corpus.config())
+    if storage.holds_json(url, config):
+        return
     if not storage.exists(url):
         _refuse_others(corpus.out)
     elif not rebuild:
@@ -208,7 +210,7 @@ def settle(corpus: Corpus, *, rebuild: bool) -> None:
             )
     elif not units.has_record(corpus.out, "inventory"):
         _read(corpus.out)  # a damaged one is written anew only where the records say that it was ours
-    storage.renew_json(url, units.sealed(config))
+    storage.publish_json(url, config)
 
 
 def _refuse_others(out: str) -> None:

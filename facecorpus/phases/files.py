@@ -45,7 +45,7 @@ class Hashed(io.RawIOBase):
         return self.digest.hexdigest()
 
 
-def publish_hashed(out: str, path: str, write: Callable[[BinaryIO], None]) -> Output:
+def publish_hashed(out: str, path: str, write: Callable[[BinaryIO], object]) -> Output:
     """Publish `out/path` atomically with what `write` puts into it; returns its size and SHA-256."""
     made: list[Output] = []
 
@@ -59,7 +59,9 @@ def publish_hashed(out: str, path: str, write: Callable[[BinaryIO], None]) -> Ou
 
 
 def publish_parquet(out: str, path: str, table: pa.Table, *, row_groups: list[int] | None = None) -> Output:
-    """Publish a table as zstd Parquet, in row groups of the given sizes (default: one)."""
+    """Publish a table as zstd Parquet, in row groups of the given sizes (default: one). Equal tables give
+    equal bytes, however they are cut into chunks."""
+    table = table.combine_chunks()
 
     def write(file: BinaryIO) -> None:
         with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from facecorpus import filters
 from facecorpus.dedup import hashes
 from facecorpus.errors import UserError
@@ -44,7 +46,9 @@ Scored = tuple[Record, bytes | None]
 
 @functools.lru_cache(maxsize=2)
 def _detector(name: str, weights: str | None, device: str) -> Detector:
-    return detector.make_detector(name, weights=weights, device=device)
+    made = detector.make_detector(name, weights=weights, device=device)
+    made.detect_batch([np.zeros((64, 64, 3), np.uint8)])  # what is loaded when first used is loaded now
+    return made
 
 
 def _detector_of(corpus: Corpus) -> Detector:

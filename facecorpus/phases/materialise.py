@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -73,7 +75,7 @@ def run(corpus: Corpus, unit: Unit) -> Made:
     tar = publish_hashed(corpus.out, where, write)
     outputs = [
         tar,
-        publish_hashed(corpus.out, beside, lambda file: (file.write(index), None)[1]),
+        publish_hashed(corpus.out, beside, lambda file: file.write(index)),
         publish_parquet(corpus.out, described, manifest(table, placed)),
     ]
     keys = table["key"].to_pylist()
@@ -135,22 +137,13 @@ def _crops(corpus: Corpus, table: pa.Table) -> list[bytes]:
     units_of, offsets, sizes = (table[name].to_pylist() for name in ("unit", "crop_offset", "crop_bytes"))
     crops: list[bytes] = [b""] * len(units_of)
     order = sorted(range(len(units_of)), key=lambda i: (units_of[i], offsets[i]))
-    current, file = None, None
-    try:
-        for i in order:
-            if units_of[i] != current:
-                if file is not None:
-                    file.close()
-                current = units_of[i]
-                file = storage.open_read(storage.join(corpus.out, score.crops_path(current)))
-            assert file is not None
-            file.seek(offsets[i])
-            crops[i] = file.read(sizes[i])
-    finally:
-        if file is not None:
-            file.close()
+    for unit, rows in groupby(order, key=lambda i: units_of[i]):
+        with storage.open_read(storage.join(corpus.out, score.crops_path(unit))) as file:
+            for i in rows:
+                file.seek(offsets[i])
+                crops[i] = file.read(sizes[i])
     for i, expected in enumerate(table["crop_sha256"].to_pylist()):
-        if shards.sha256(crops[i]) != expected:
+        if hashlib.sha256(crops[i]).hexdigest() != expected:
             path = score.crops_path(units_of[i])
             raise UserError(
                 f"{path} of {corpus.out} has changed since it was scored; delete it and run the command again"

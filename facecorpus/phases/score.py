@@ -21,7 +21,7 @@ from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.phases.files import publish_hashed, publish_parquet
 from facecorpus.phases.judging import ended, judge, make_ready
 from facecorpus.phases.phase import AGAIN, Made, Phase
-from facecorpus.phases.scored import CRASHED, NAME, TRIED_AGAIN, part_digest, part_name, rows_path
+from facecorpus.phases.scored import CRASHED, NAME, TRIED_AGAIN, part_name, rows_path
 from facecorpus.record import Record, from_table, to_table
 from facecorpus.sources.base import Reader
 from facecorpus.units import Done, Unit
@@ -34,11 +34,6 @@ def crops_path(unit: str) -> str:
     return f"{STAGED}/{unit}.crops"
 
 
-def paths(unit: str) -> tuple[str, str]:
-    """The files that a unit writes."""
-    return crops_path(unit), rows_path(unit)
-
-
 def plan(corpus: Corpus, done: Done) -> list[Unit]:
     """One unit per row group of each source's inventory."""
     code = corpus.score_digest()
@@ -46,7 +41,7 @@ def plan(corpus: Corpus, done: Done) -> list[Unit]:
         Unit(
             NAME,
             part_name(spec.name, part.name),
-            part_digest(code, part.digest),
+            units.digest(code, part.digest),
             part.rows,
             {"source": spec.name, "group": number},
         )
@@ -132,4 +127,4 @@ def _score_singly(
         yield from judge(corpus, reader, [record])
 
 
-PHASE = Phase(NAME, "images", plan, run, lambda unit: paths(unit.name), revive=revive)
+PHASE = Phase(NAME, "images", plan, run, lambda u: [crops_path(u.name), rows_path(u.name)], revive=revive)

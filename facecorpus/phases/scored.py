@@ -56,11 +56,6 @@ def rows_path(unit: str) -> str:
     return f"scores/{unit}.parquet"
 
 
-def part_digest(score_digest: str, group: str) -> str:
-    """Digest of a scoring unit, from the corpus's `score_digest` and that of the row group."""
-    return units.digest(score_digest, group)
-
-
 def is_same(corpus: Corpus, reader: Reader, part: str, group: str, records: Iterable[Record]) -> bool:
     """Whether the inputs of a part are, byte for byte, those that were scored: files that were only touched.
 
@@ -75,7 +70,8 @@ def is_same(corpus: Corpus, reader: Reader, part: str, group: str, records: Iter
     """
     mark = units.read_mark(corpus.out, NAME, part)
     url = storage.join(corpus.out, rows_path(part))
-    if mark is None or mark["digest"] != part_digest(corpus.score_digest(), group) or not storage.exists(url):
+    code = units.digest(corpus.score_digest(), group)
+    if mark is None or mark["digest"] != code or not storage.exists(url):
         return False
     try:
         rows = storage.read_table(url, ["id", "face_index", "sha256", "reason"]).to_pylist()

@@ -76,7 +76,7 @@ def _rules_of_cutting(corpus: Corpus) -> str:
 
 def run(corpus: Corpus, unit: Unit) -> Made:
     """Decide on every row; the mark tells the shards and {state: rows}."""
-    scored, names, rows = _read(corpus, unit.spec["parts"])
+    scored, names, rows = read_scored(corpus, unit.spec["parts"])
     states = np.array(scored["state"].to_pylist(), dtype=object)
     places = np.flatnonzero(states == State.CANDIDATE)
     candidates = scored.take(pa.array(places))
@@ -152,11 +152,9 @@ def read_placed(corpus: Corpus, group: int) -> pa.Table:
 _VERDICT = ("cluster", "duplicate_of", "duplicate_kind", "duplicate_distance", "identity_conflict")
 
 
-def _read(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.Array]:
+def read_scored(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.Array]:
     """All scored rows in inventory order, with the name of the unit and the row in it."""
-    tables: list[pa.Table] = []
-    for part in parts:
-        tables.append(storage.read_table(storage.join(corpus.out, score.rows_path(part))))
+    tables = [storage.read_table(storage.join(corpus.out, score.rows_path(part))) for part in parts]
     lengths = [len(table) for table in tables]
     names = pa.array(np.repeat(np.array(parts, dtype=object), lengths), pa.string())
     rows = pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]), pa.int32())

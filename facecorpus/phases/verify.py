@@ -175,19 +175,16 @@ def _check_scores(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
 def _check_selection(corpus: Corpus, unit: Unit, mark: Mark) -> dict[str, Any]:
     """That the selection says of every row what was scored, and no more than it may; that the ledger closes;
     and that the kept rows are placed, as they were scored, where the shards' ranges say."""
-    selection, parts = read_selection(corpus), unit.spec["parts"]
-    scored = [storage.read_table(storage.join(corpus.out, score.rows_path(part))) for part in parts]
-    names = [part for part, table in zip(parts, scored, strict=True) for _ in range(len(table))]
-    rows = [row for table in scored for row in range(len(table))]
-    table = pa.concat_tables(scored)
+    selection = read_selection(corpus)
+    table, names, rows = select.read_scored(corpus, unit.spec["parts"])
     before, after = table["state"].to_pylist(), selection["state"].to_pylist()
     may = {State.CANDIDATE: (State.KEPT, State.DUPLICATE)}
     same = ["id", "source", "face_index", "detail", "reason"]
     if (
         len(table) != len(selection)
         or any(table[name].to_pylist() != selection[name].to_pylist() for name in same)
-        or names != selection["unit"].to_pylist()
-        or rows != selection["row"].to_pylist()
+        or names.to_pylist() != selection["unit"].to_pylist()
+        or rows.to_pylist() != selection["row"].to_pylist()
         or any(now not in may.get(then, (then,)) for then, now in zip(before, after, strict=True))
     ):
         return {_FAULTS: [f"{select.SELECTION}: it does not say what was scored"]}
@@ -253,7 +250,7 @@ def _check_shard(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
             payload = data[start : start + size]
             here[extension] = start
             if extension == schema.JPG:
-                as_said = shards.sha256(payload) == record.crop_sha256
+                as_said = hashlib.sha256(payload).hexdigest() == record.crop_sha256
                 faults += _check_image(corpus, f"{path}: sample {key}", payload)
             else:
                 as_said = payload == further[extension]
@@ -328,7 +325,8 @@ def finish(corpus: Corpus, plan: Sequence[Unit], done: Done) -> None:
         "ledger": {name: {"inputs": each.inputs, **each.states} for name, each in ledgers(done).items()},
     }
     try:
-        storage.renew_json(storage.join(corpus.out, VERIFIED), made)
+        if not storage.holds_json(url := storage.join(corpus.out, VERIFIED), made):
+            storage.publish_json(url, made)
         units.claim(done, NAME, {unit.name: [] for unit in plan})
     except (UserError, OSError) as error:
         say(f"note: all is verified, but {VERIFIED} could not be written: {error}")

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from facecorpus import schema, storage
 from facecorpus.errors import UserError
@@ -56,8 +55,7 @@ def read_records(corpus: Corpus, rows: Iterable[Row]) -> dict[str, Record]:
         url = storage.join(corpus.out, score.rows_path(unit))
         if not storage.exists(url):
             continue
-        with storage.open_read(url) as file, storage.whole_parquet(url):
-            table = pq.ParquetFile(file).read(use_threads=False).take(pa.array([row.row for row in wanted]))
+        table = storage.read_table(url).take(pa.array([row.row for row in wanted]))
         for row, record in zip(wanted, from_table(table), strict=True):
             found[row.id] = decided(record, row)
     return found

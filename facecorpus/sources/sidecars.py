@@ -156,7 +156,8 @@ class _Text:
                 if len(self._text) - self._at > _LARGEST_ENTRY or not self._more():
                     raise self._damaged(str(error)) from error
                 continue
-            if end < len(self._text) or not self._more():  # a number may go on in the next piece
+            rest = self._text[end : end + 3]  # a number may go on in the next piece: 0|.5, 1|e+5
+            if len(rest) == 3 or (rest and rest[0] not in ".eE") or not self._more():
                 self._at = end
                 return value
 

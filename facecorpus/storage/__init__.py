@@ -19,12 +19,11 @@ from facecorpus.storage.places import (
 )
 from facecorpus.storage.publishing import clean_asides, publish, stands_for
 from facecorpus.storage.tables import (
+    holds_json,
     json_bytes,
     publish_json,
-    publish_table,
     read_json,
     read_table,
-    renew_json,
     whole_parquet,
 )
 from facecorpus.storage.walking import walk_files
@@ -33,6 +32,7 @@ __all__ = [
     "absolute",
     "clean_asides",
     "exists",
+    "holds_json",
     "is_dir",
     "is_local",
     "is_within",
@@ -43,11 +43,9 @@ __all__ = [
     "open_read",
     "publish",
     "publish_json",
-    "publish_table",
     "read_json",
     "read_table",
     "remove",
-    "renew_json",
     "sha256",
     "size",
     "stamp",

@@ -9,8 +9,6 @@ from typing import Any, BinaryIO, cast
 
 from facecorpus.errors import UserError
 
-_BLOCK = 1 << 20
-
 
 def is_local(url: str) -> bool:
     """Whether the URL names a place on this machine's file system."""
@@ -100,13 +98,10 @@ def size(url: str) -> int:
 
 
 def sha256(url: str) -> tuple[int, str]:
-    """Size of a file in bytes and its SHA-256, hexadecimal, a block at a time."""
-    found, size = hashlib.sha256(), 0
+    """Size of a file in bytes and its SHA-256, hexadecimal."""
     with open_read(url) as stream:
-        while block := stream.read(_BLOCK):
-            found.update(block)
-            size += len(block)
-    return size, found.hexdigest()
+        found = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
+        return stream.seek(0, os.SEEK_END), found
 
 
 def stamp(url: str) -> str:

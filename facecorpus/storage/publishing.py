@@ -33,7 +33,7 @@ _ONE_PUT = 32 << 20
 """Objects up to this many bytes go to an object store from memory, larger ones from a temporary file."""
 
 
-def publish(url: str, write: Callable[[BinaryIO], None]) -> None:
+def publish(url: str, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a file, then show it under its name, whole and durable, in place of what was there.
 
     Args:
@@ -49,7 +49,7 @@ def publish(url: str, write: Callable[[BinaryIO], None]) -> None:
         _publish_remote(url, write)
 
 
-def _publish_local(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def _publish_local(path: Path, write: Callable[[BinaryIO], object]) -> None:
     aside = path.with_name(f".{path.name}.part-{_machine()}-{os.getpid()}")
     raw: _Aside | None = None
     try:
@@ -130,7 +130,7 @@ def _fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _publish_remote(url: str, write: Callable[[BinaryIO], None]) -> None:
+def _publish_remote(url: str, write: Callable[[BinaryIO], object]) -> None:
     fs, path = remote(url)
     with tempfile.SpooledTemporaryFile(max_size=_ONE_PUT) as stream:
         write(cast(BinaryIO, stream))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Generator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,25 +27,20 @@ def read_json(url: str) -> Any:
 
 def publish_json(url: str, obj: Any) -> None:
     """Publish as indented JSON with sorted keys and a final newline: equal objects give equal bytes."""
-    publish(url, lambda stream: _write_all(stream, json_bytes(obj)))
+    publish(url, lambda stream: stream.write(json_bytes(obj)))
 
 
-def renew_json(url: str, obj: Any) -> None:
-    """`publish_json`, unless the file holds just that already."""
-    if exists(url):
-        with open_read(url) as stream:
-            if stream.read() == json_bytes(obj):
-                return
-    publish_json(url, obj)
+def holds_json(url: str, obj: Any) -> bool:
+    """Whether the file is there as `publish_json` writes it."""
+    if not exists(url):
+        return False
+    with open_read(url) as stream:
+        return stream.read() == json_bytes(obj)
 
 
 def json_bytes(obj: Any) -> bytes:
     """What `publish_json` writes."""
     return (json.dumps(obj, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _write_all(stream: BinaryIO, data: bytes) -> None:
-    stream.write(data)
 
 
 def read_table(url: str, columns: Sequence[str] | None = None, *, row_group: int | None = None) -> pa.Table:
@@ -83,9 +78,3 @@ def whole_parquet(url: str) -> Generator[None]:
     ) as error:
         said = in_a_line(error)
         raise UserError(f"{url} is not a whole Parquet file ({said}); remove it and run again") from error
-
-
-def publish_table(url: str, table: pa.Table) -> None:
-    """Publish as Parquet (zstd). Equal tables give equal bytes, however they are cut into chunks."""
-    whole = table.combine_chunks()
-    publish(url, lambda stream: pq.write_table(whole, stream, compression="zstd"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -57,14 +56,9 @@ def write_record(root: Path, record: Mapping[str, Files]) -> None:
 def files_of(folder: Path) -> Files:
     """The files below a folder, as a record has them."""
     found = (path for path in sorted(folder.rglob("*")) if not path.is_dir() or path.is_symlink())
-    return {path.relative_to(folder).as_posix(): [_sha256(path)] for path in found}
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():  # a link that leads nowhere, a pipe
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    # Not a file: a link that leads nowhere, a pipe.
+    hashed = ((path, storage.sha256(str(path))[1] if path.is_file() else "") for path in found)
+    return {path.relative_to(folder).as_posix(): [sha256] for path, sha256 in hashed}
 
 
 def either(one: Files, other: Files) -> Files:

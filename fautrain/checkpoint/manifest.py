@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fautrain.checkpoint.disk import describe_files, write_json
-from fautrain.files import STEP_NAME, json_bytes, sha256
+from fautrain.files import MANIFEST, STEP_NAME, json_bytes, sha256
 
-NAME = "manifest.json"
 FORMAT = 1
 """Version of the directory's layout."""
 FILE_NAME = re.compile(
@@ -23,8 +22,8 @@ FILE_NAME = re.compile(
 
 def write_manifest(folder: Path, step: int, world: int) -> None:
     """Writes the manifest over all other files of `folder`, forced to disk."""
-    files = describe_files(path for path in folder.iterdir() if path.name != NAME)
-    write_json(folder / NAME, _sealed({"format": FORMAT, "step": step, "world": world, "files": files}))
+    files = describe_files(path for path in folder.iterdir() if path.name != MANIFEST)
+    write_json(folder / MANIFEST, _sealed({"format": FORMAT, "step": step, "world": world, "files": files}))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is missing, unreadable or altered; the message says which.
     """
-    path = folder / NAME
+    path = folder / MANIFEST
     if not path.is_file():
         raise ValueError("missing: the checkpoint was not finished")
     found = path.read_bytes()
@@ -71,11 +70,11 @@ def verify(folder: str | Path) -> list[str]:
     try:
         manifest = read_manifest(folder)
     except (ValueError, OSError) as error:
-        return [f"{NAME}: {error}"]
+        return [f"{MANIFEST}: {error}"]
     named = STEP_NAME.fullmatch(folder.name)
     faults: list[str] = []
     if named and int(named[1]) != manifest["step"]:
-        faults.append(f"{NAME}: of step {manifest['step']}, in a directory called {folder.name}")
+        faults.append(f"{MANIFEST}: of step {manifest['step']}, in a directory called {folder.name}")
     faults += size_faults(folder, manifest)
     short = {fault.partition(":")[0] for fault in faults}
     for name, entry in manifest["files"].items():

@@ -19,6 +19,7 @@ from fautrain.checkpoint.codec import decode, encode, plain_tensor
 from fautrain.checkpoint.disk import write_json, write_tensors
 from fautrain.checkpoint.manifest import read_manifest, verify
 from fautrain.errors import UserError
+from fautrain.files import MODEL_FILE
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def rank_file(rank: int) -> str:
 
 def write_shared(folder: Path, state: State) -> None:
     """Writes the parts that are the same on all ranks."""
-    write_tensors(folder / "model.safetensors", _dense(state.model, "model"))
+    write_tensors(folder / MODEL_FILE, _dense(state.model, "model"))
     write_nested(folder, "optimizer", state.optimizer)
     progress = {"loader": state.loader, "counters": state.counters, "extra": state.extra}
     write_nested(folder, "progress", progress)
@@ -122,7 +123,7 @@ def _read(folder: Path, own: str) -> State:
     progress = read_nested(folder, "progress")
     return State(
         step=manifest["step"],
-        model=_in_order(load_file(folder / "model.safetensors")),
+        model=_in_order(load_file(folder / MODEL_FILE)),
         optimizer=read_nested(folder, "optimizer"),
         loader=progress["loader"],
         counters=progress["counters"],
@@ -180,7 +181,7 @@ def _described(folder: Path) -> str:
     lines = [f"{folder}: whole, step {manifest['step']:,}, {manifest['world']} rank(s), {_size(total)}"]
     config = json.loads((folder / "config.json").read_bytes())
     lines.append(f"recipe     {config.get('name', '-')}")
-    lines.append(f"model      {_tensors(folder / 'model.safetensors')}")
+    lines.append(f"model      {_tensors(folder / MODEL_FILE)}")
     progress = read_nested(folder, "progress")
     lines += [f"{name:<10} {_words(progress[name])}" for name in ("counters", "loader") if progress[name]]
     versions = json.loads((folder / "versions.json").read_bytes())

@@ -16,14 +16,13 @@ from fautrain.checkpoint.disk import explained, move_others, put_in_place, remov
 from fautrain.checkpoint.environment import rng_state, versions
 from fautrain.checkpoint.manifest import (
     FILE_NAME,
-    NAME,
     looks_whole,
     verify,
     write_manifest,
 )
 from fautrain.checkpoint.state import State, rank_file, write_nested, write_shared
 from fautrain.errors import UserError
-from fautrain.files import STEP_NAME, json_bytes, replace, step_name, sync
+from fautrain.files import MANIFEST, STEP_NAME, json_bytes, replace, step_name, sync
 
 FOLDER = "checkpoints"
 """Where a run keeps them."""
@@ -192,7 +191,7 @@ def save(
             clear_leftovers(run_dir)
     if failures:
         raise explained(failures[0], target) from failures[0]
-    if not (target / NAME).is_file():
+    if not (target / MANIFEST).is_file():
         raise UserError(f"the checkpoint {target} was not written by rank 0; mend what rank 0 reports")
     if rank == 0:
         _prune(run_dir, state.step, keep)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from facecorpus.errors import in_a_line
 from fautrain.errors import UserError
 
 pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
@@ -42,8 +43,9 @@ def read_columns(fs: Any, path: str, fields: pa.Schema) -> pa.Table | None:
         table = pa.table([table.column(f.name).cast(f.type) for f in fields], kept)
         _check(table)
     except (pa.ArrowException, ArithmeticError, MemoryError, OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(f"{path} cannot be read ({said}); rebuild the corpus, or copy it again") from error
+        raise UserError(
+            f"{path} cannot be read ({in_a_line(error)}); rebuild the corpus, or copy it again"
+        ) from error
     return table
 
 

@@ -7,7 +7,6 @@ tables.py        the result as tables; words.py: what they mean; text.py, page.p
 """
 
 from fautrain.evaluation.fold import Column, Curves, FoldResult, check_support, evaluate_fold
-from fautrain.evaluation.page import write_page
 from fautrain.evaluation.predictions import (
     TEST,
     VALIDATION,
@@ -50,7 +49,6 @@ __all__ = [
     "read_fold",
     "read_predictions",
     "read_result",
-    "write_page",
     "write_predictions",
     "write_result",
 ]

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from fautrain import metrics
 from fautrain.errors import UserError
 from fautrain.evaluation.predictions import TEST, VALIDATION, Predictions, prediction_files, read_predictions
+from fautrain.metrics import Floats
 from fautrain.targets import TARGETS, Target
 
-Floats = NDArray[np.float64]
 Sums = tuple[tuple[int | float, ...], ...]
 """(outputs, K): a target's additive statistics; for occurrence true positives, false positives, false
 negatives and true negatives."""
@@ -181,11 +181,11 @@ def _curves(target: type[Target], epochs: Iterable[int], test: Floats, validatio
     gain = target.headline.gain
     return Curves(
         epochs=tuple(epochs),
-        test=_floats(test[:, target.default]),
-        validation=None if validation is None else _floats(validation[:, target.default]),
-        test_best=_floats(gain(gain(test).max(axis=1))),
-        test_choices=_floats(test[-1]),
-        validation_choices=None if validation is None else _floats(validation[-1]),
+        test=floats(test[:, target.default]),
+        validation=None if validation is None else floats(validation[:, target.default]),
+        test_best=floats(gain(gain(test).max(axis=1))),
+        test_choices=floats(test[-1]),
+        validation_choices=None if validation is None else floats(validation[-1]),
     )
 
 
@@ -216,7 +216,7 @@ def _fold(first: Predictions, last_epoch: int, columns: dict[str, Column], curve
         subjects=tuple(map(str, subjects)),
         validation_subjects=tuple(map(str, kept_out)),
         frames=len(test.part),
-        baseline=_floats(target.score(baseline)),
+        baseline=floats(target.score(baseline)),
         baseline_statistics=_sums(baseline),
         last=columns["last"],
         selected=columns.get("selected"),
@@ -250,7 +250,7 @@ def _column(target: type[Target], test: Predictions, choice: int, statistics: ND
     return Column(
         epoch=test.header.epoch,
         choice=value,
-        scores=_floats(scores),
+        scores=floats(scores),
         mean=float(scores.mean()),
         measures={measure.name: known(measured[measure.name]) for measure in target.measures},
         statistics=tuple(map(_sums, statistics)),
@@ -273,5 +273,6 @@ def _sums(statistics: NDArray[Any]) -> Sums:
     return tuple(map(tuple, statistics.tolist()))
 
 
-def _floats(values: Iterable[Any]) -> tuple[float, ...]:
+def floats(values: Iterable[Any]) -> tuple[float, ...]:
+    """Numpy's numbers as Python's."""
     return tuple(map(float, values))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -15,15 +14,11 @@ from fautrain.charts import Bar, Curve, bars, plot, round_values
 from fautrain.evaluation import words
 from fautrain.evaluation.fold import FoldResult
 from fautrain.evaluation.result import Interval, Result, coverage
-from fautrain.evaluation.tables import reference, tables
-from fautrain.files import publish
+from fautrain.evaluation.tables import PAPER, reference, tables
 from fautrain.targets import Measure, Target
 
 if TYPE_CHECKING:
     from fautrain.data.benchmark import Benchmark
-
-REFERENCE = "FMAE-IAT"
-"""The system whose published scores are marked in the bar chart."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +31,12 @@ class Panel:
     """Over what may be chosen; empty where nothing is."""
 
 
-def write_page(result: Result, benchmark: Benchmark, path: Path) -> None:
-    """Writes the page in one move. It needs no network and no other file.
+def render(result: Result, benchmark: Benchmark) -> str:
+    """The page's text, which needs no network and no other file.
 
     Args:
         benchmark: the one that is tested on.
-
-    Raises:
-        UserError: the file cannot be written.
     """
-    html = render(result, benchmark)
-    publish(path, html)
-
-
-def render(result: Result, benchmark: Benchmark) -> str:
-    """The page's text."""
     first, *others = tables(result, benchmark)
     target = result.target
     return page_template("fautrain.evaluation", score=target.headline.written).render(
@@ -68,7 +54,7 @@ def render(result: Result, benchmark: Benchmark) -> str:
         main=first,
         others=others,
         bars=_bar_chart(result, benchmark),
-        reference=REFERENCE if reference(result, benchmark, REFERENCE) else "",
+        reference=PAPER if reference(result, benchmark) else "",
         panels=_panels(result),
         epochs=any(len(run.curves.epochs) > 1 for run in result.runs),
         validated=any(run.validation_subjects for run in result.runs),
@@ -78,7 +64,7 @@ def render(result: Result, benchmark: Benchmark) -> str:
 def _bar_chart(result: Result, benchmark: Benchmark) -> Markup:
     """The headline measure of each output and their mean, from 0 to 1 where it is written in percent."""
     measure, last, base, published = result.target.headline, result.last, result.baseline, result.published
-    papers = reference(result, benchmark, REFERENCE)
+    papers = reference(result, benchmark)
     whole = len(papers) == len(benchmark.outputs) == len(result.outputs)
     names = [*result.outputs, "mean"]
     values = [*last.scores, last.mean]

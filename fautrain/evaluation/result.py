@@ -8,20 +8,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facecorpus.typed import build, to_plain
 from fautrain import metrics
 from fautrain.errors import UserError
-from fautrain.evaluation.fold import Column, FoldResult, known
+from fautrain.evaluation.fold import Column, FoldResult, floats, known
 from fautrain.files import publish
+from fautrain.metrics import Floats
 from fautrain.targets import TARGETS, Target
 from fautrain.targets.base import Statistics
 
-Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 """Lower and upper end of the 95 % percentile interval."""
 
@@ -230,7 +229,7 @@ def _read(kind: type[Kind], path: Path) -> Kind:
 def _baseline(folds: Sequence[FoldResult]) -> Baseline:
     scores = np.array([fold.baseline for fold in folds]).mean(axis=0)
     pooled = folds[0].target.score(np.sum([fold.baseline_statistics for fold in folds], axis=0))
-    return Baseline(_floats(scores), float(scores.mean()), _floats(pooled), float(pooled.mean()))
+    return Baseline(floats(scores), float(scores.mean()), floats(pooled), float(pooled.mean()))
 
 
 def _summary(target: type[Target], columns: list[list[Column]], resamples: int) -> Summary:
@@ -240,16 +239,16 @@ def _summary(target: type[Target], columns: list[list[Column]], resamples: int) 
     pooled = target.score(np.concatenate(statistics).sum(axis=0)).mean(axis=0)
     by_fold, by_seed = scores.mean(axis=(1, 2)), scores.mean(axis=(0, 2))
     return Summary(
-        scores=_floats(scores.mean(axis=(0, 1))),
+        scores=floats(scores.mean(axis=(0, 1))),
         mean=float(scores.mean()),
-        pooled=_floats(pooled),
+        pooled=floats(pooled),
         pooled_mean=float(pooled.mean()),
         bounds=_bounds(target, statistics, resamples)
         if resamples and min(map(len, statistics)) > 1
         else None,
-        by_fold=_floats(by_fold),
+        by_fold=floats(by_fold),
         fold_sd=_deviation(by_fold),
-        by_seed=_floats(by_seed),
+        by_seed=floats(by_seed),
         seed_sd=_deviation(by_seed),
         measures={measure.name: _measure(columns, measure.name) for measure in target.measures},
     )
@@ -321,7 +320,3 @@ def _deviation(values: Floats) -> float | None:
 
 def _intervals(values: Floats) -> tuple[Interval, ...]:
     return tuple((float(low), float(high)) for low, high in metrics.interval(values))
-
-
-def _floats(values: Iterable[Any]) -> tuple[float, ...]:
-    return tuple(map(float, values))

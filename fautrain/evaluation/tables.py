@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # at run time this would load torch, which a report does not 
     from fautrain.data.benchmark import Benchmark, Published
 
 SELECTED, PUBLISHED = "Selected on held-out training subjects", "Published protocol"
+PAPER = "FMAE-IAT"
+"""The paper's system that is shown in the terminal and the bar chart, where it is comparable."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,9 @@ def published(result: Result, benchmark: Benchmark) -> tuple[Published, ...]:
     return () if result.trained_on else benchmark.published
 
 
-def reference(result: Result, benchmark: Benchmark, system: str = "FMAE-IAT") -> dict[str, float]:
-    """Scores by output of one published system, as printed; empty where it is not comparable."""
-    rows = [row for row in published(result, benchmark) if row.system == system and comparable(result)]
+def reference(result: Result, benchmark: Benchmark) -> dict[str, float]:
+    """Scores by output of the paper that is shown, as printed; empty where it is not comparable."""
+    rows = [row for row in published(result, benchmark) if row.system == PAPER and comparable(result)]
     return {
         name: score for row in rows for name, score in _shared(result, benchmark, row) if score is not None
     }

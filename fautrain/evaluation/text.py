@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fautrain.evaluation import words
 from fautrain.evaluation.result import Result, coverage
 from fautrain.evaluation.tables import (
+    PAPER,
     PUBLISHED,
     SELECTED,
     Row,
@@ -19,9 +20,6 @@ from fautrain.evaluation.tables import (
 
 if TYPE_CHECKING:
     from fautrain.data.benchmark import Benchmark
-
-PAPER = "FMAE-IAT"
-"""The paper's system that is shown, where it is comparable."""
 
 
 def markdown(result: Result, benchmark: Benchmark) -> str:
@@ -61,7 +59,7 @@ def brief(result: Result, benchmark: Benchmark) -> str:
     ]
     baseline = [*map(measure.written, (*result.baseline.scores, result.baseline.mean))]
     columns.append((target.words.baseline_short, baseline))
-    if paper := reference(result, benchmark, PAPER):
+    if paper := reference(result, benchmark):
         known = [paper.get(name) for name in result.outputs]
         values = [value for value in known if value is not None]
         mean = sum(values) / len(values) if len(values) == len(benchmark.outputs) == len(known) else None

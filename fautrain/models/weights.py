@@ -16,16 +16,11 @@ from torch import Tensor
 
 from facecorpus.signature import HEAD_BYTES, sniff
 from fautrain.errors import UserError
-from fautrain.files import STEP_NAME
+from fautrain.files import MANIFEST, MODEL_FILE, STEP_NAME
 
 HUB: Final = "hub:"
-HUB_FILE: Final = "model.safetensors"
-MODEL_FILE: Final = "model.safetensors"
-"""The weights in a folder that `fautrain.checkpoint` wrote,"""
 CARD: Final = "model.json"
-"""beside them in the folder of a final model (`fautrain.runs.final`),"""
-MANIFEST: Final = "manifest.json"
-"""and what it writes there last."""
+"""Beside the weights in the folder of a final model (`fautrain.runs.final`)."""
 WRAPPERS: Final = (
     "model",
     "state_dict",
@@ -77,7 +72,7 @@ def find_weights(where: str | pathlib.Path) -> pathlib.Path:
     if not owner or not repository:
         raise UserError(f"{text} names no repository: write {HUB}OWNER/REPOSITORY[/FILE]")
     try:
-        return pathlib.Path(hf_hub_download(f"{owner}/{repository}", file or HUB_FILE))
+        return pathlib.Path(hf_hub_download(f"{owner}/{repository}", file or MODEL_FILE))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

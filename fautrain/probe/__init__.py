@@ -6,6 +6,7 @@ Takes plain arrays: whoever has features, from whatever model, may ask.
 from __future__ import annotations
 
 from fautrain.probe.curves import (
+    PROBE_BP4D,
     RunCurve,
     accuracy_series,
     draw_f1_curves,
@@ -14,9 +15,10 @@ from fautrain.probe.curves import (
 from fautrain.probe.linear import probe
 from fautrain.probe.report import markdown, markdown_by_epoch
 from fautrain.probe.result import ProbeResult
-from fautrain.probe.tsne import Embedding, draw_tsne, draw_tsne_aus, embed
+from fautrain.probe.tsne import Embedding, draw_tsne, draw_tsne_aus, draw_tsne_runs, embed
 
 __all__ = [
+    "PROBE_BP4D",
     "Embedding",
     "ProbeResult",
     "RunCurve",
@@ -25,6 +27,7 @@ __all__ = [
     "draw_probe_curves",
     "draw_tsne",
     "draw_tsne_aus",
+    "draw_tsne_runs",
     "embed",
     "markdown",
     "markdown_by_epoch",

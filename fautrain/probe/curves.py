@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fautrain.errors import UserError
-from fautrain.probe.canvas import COLOURS, INK, canvas
+from fautrain.probe.canvas import COLOURS, INK, MUTED, canvas
 from fautrain.probe.result import ProbeResult
 
 CURVES_PX: Final = (1760, 960)
@@ -64,16 +64,26 @@ def accuracy_series(run: str, results: Mapping[float, ProbeResult]) -> tuple[Run
     )
 
 
-def draw_probe_curves(series: Sequence[RunCurve], path: Path, *, chance: float) -> None:
+def draw_probe_curves(
+    series: Sequence[RunCurve], path: Path, *, chance: float, reference: Sequence[RunCurve] = ()
+) -> None:
     """Write a PNG of 1760 x 960 in the shape of Figure 3: accuracy over epochs, from 0 to 100 %.
 
-    chance: 1 / subjects, drawn as a dotted line.
+    chance: 1 / subjects, drawn as a dotted line; reference: published curves (`PROBE_BP4D`), drawn thin.
 
     Raises:
         UserError: more runs than a figure has colours for.
     """
     level = (f"chance {chance:.1%}", chance)
-    _draw(path, series, level, "Identity accuracy of linear probes", "identity accuracy (%)", (-2, 102))
+    _draw(
+        path,
+        series,
+        level,
+        "Identity accuracy of linear probes",
+        "identity accuracy (%)",
+        (-2, 102),
+        reference,
+    )
 
 
 def draw_f1_curves(series: Sequence[RunCurve], path: Path, *, baseline: float) -> None:
@@ -95,6 +105,7 @@ def _draw(
     title: str,
     unit: str,
     limits: tuple[float, float] | None,
+    reference: Sequence[RunCurve] = (),
 ) -> None:
     runs = list(dict.fromkeys(item.run for item in series))
     protocols = list(dict.fromkeys(item.protocol for item in series))
@@ -109,12 +120,15 @@ def _draw(
         grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False).ravel()
         for panel, axes in zip(panels, grid, strict=True):
             _panel(axes, [item for item in series if item.panel == panel], runs, protocols)
+            for number, item in enumerate(reference):
+                if item.panel == panel or len(panels) == 1:
+                    axes.plot(item.epochs, 100 * np.array(item.values), **_thin(number))
             axes.axhline(100 * level[1], **_LEVEL)
             axes.set_title(panel)
         grid[0].set_ylabel(unit)
         grid[0].margins(y=0.08)
         grid[0].set_ylim(limits)
-        _legend(figure, runs, protocols, level[0])
+        _legend(figure, runs, protocols, reference, level[0])
 
 
 def _panel(axes: Axes, series: Sequence[RunCurve], runs: list[str], protocols: list[str]) -> None:
@@ -127,7 +141,13 @@ def _panel(axes: Axes, series: Sequence[RunCurve], runs: list[str], protocols: l
     axes.set_xlabel("epoch")
 
 
-def _legend(figure: Figure, runs: list[str], protocols: list[str], level: str) -> None:
+def _thin(number: int) -> dict[str, Any]:
+    return {"linestyle": _LINES[number % len(_LINES)]["linestyle"], "color": MUTED, "linewidth": 1}
+
+
+def _legend(
+    figure: Figure, runs: list[str], protocols: list[str], reference: Sequence[RunCurve], level: str
+) -> None:
     """Beside the panels: runs by colour and, where there are several, protocols by line."""
     several = len(protocols) > 1
     width = 4.0 if several else 1.8
@@ -139,5 +159,20 @@ def _legend(figure: Figure, runs: list[str], protocols: list[str], level: str) -
             Line2D([], [], **look, color=INK, markersize=5, label=protocol)
             for look, protocol in zip(_LINES, protocols, strict=False)
         ]
+    keys += [Line2D([], [], **_thin(number), label=item.run) for number, item in enumerate(reference)]
     keys.append(Line2D([], [], **_LEVEL, label=level))
     figure.legend(handles=keys, loc="outside right upper", handlelength=3)
+
+
+_EPOCHS: Final = tuple(float(epoch) for epoch in range(1, 20, 2))
+
+
+def _series(run: str, percent: str) -> RunCurve:
+    return RunCurve(run, _EPOCHS, tuple(float(value) / 100 for value in percent.split()), panel="by frames")
+
+
+PROBE_BP4D: Final = (
+    _series("FMAE (paper)", "54.14 66.91 74.14 77.64 79.75 81.13 82.27 82.76 82.92 83.08"),
+    _series("FMAE-IAT (paper)", "4.63 14.55 17.07 19.35 23.25 23.17 25.44 25.77 27.48 27.88"),
+)
+"""Figure 3: identity accuracy on BP4D's 41 subjects by the published protocol, divided by frames."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -116,7 +116,7 @@ def draw_tsne(embedding: Embedding, path: Path, aus: Sequence[str]) -> None:
     column = int(np.argmin(np.abs(np.nan_to_num(_shares(embedding, aus), nan=9) - 0.5)))
     with canvas(path, 2 * PANEL_PX + LEGEND_PX, PANEL_PX) as figure:
         left, right = figure.subplots(1, 2)
-        _by_subject(left, embedding)
+        _by_subject(left, embedding, "by subject")
         _by_au(right, embedding, aus, column, size=14)
         figure.legend(handles=_au_handles(embedding), loc="outside right lower", handlelength=1)
         figure.legend(handles=_subject_handles(embedding), loc="outside right upper", handlelength=1)
@@ -141,6 +141,23 @@ def draw_tsne_aus(embedding: Embedding, path: Path, aus: Sequence[str]) -> None:
         figure.legend(handles=_au_handles(embedding), loc="outside lower center", ncols=3, handlelength=1)
 
 
+def draw_tsne_runs(embeddings: Mapping[str, Embedding], path: Path) -> None:
+    """Write a PNG in the shape of Figure 4: a panel of 900 px per run, by subject, and 260 px of legend.
+
+    Raises:
+        ValueError: the embeddings show different subjects.
+    """
+    first = next(iter(embeddings.values()))
+    if any(embedding.subjects != first.subjects for embedding in embeddings.values()):
+        raise ValueError("the embeddings show different subjects; draw them from the same rows and seed")
+    with canvas(path, len(embeddings) * PANEL_PX + LEGEND_PX, PANEL_PX) as figure:
+        panels = figure.subplots(1, len(embeddings), squeeze=False).ravel()
+        for axes, (run, embedding) in zip(panels, embeddings.items(), strict=True):
+            _by_subject(axes, embedding, run)
+        figure.legend(handles=_subject_handles(first), loc="outside right upper", handlelength=1)
+        _foot(figure, first)
+
+
 def _shares(embedding: Embedding, aus: Sequence[str]) -> np.ndarray:
     """Share of the coded frames in which each AU is present (A,), nan where none is coded."""
     if embedding.targets.shape[1] != len(aus):
@@ -154,12 +171,12 @@ def _look(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], _MARKERS[number // len(COLOURS) % len(_MARKERS)]
 
 
-def _by_subject(axes: Axes, embedding: Embedding) -> None:
+def _by_subject(axes: Axes, embedding: Embedding, title: str) -> None:
     for number in range(len(embedding.subjects)):
         colour, marker = _look(number)
         points = embedding.points[embedding.subject == number]
         axes.scatter(*points.T, s=14, color=colour, marker=marker, alpha=0.8, linewidths=0)
-    _bare(axes, "by subject")
+    _bare(axes, title)
 
 
 def _by_au(axes: Axes, embedding: Embedding, aus: Sequence[str], column: int, size: float) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fautrain.config import FinetuneConfig, from_plain
 from fautrain.data.benchmark import benchmark
-from fautrain.data.folds import refuse_shared_subjects, split
+from fautrain.data.folds import refuse_shared_subjects
 from fautrain.data.provenance import is_drawn
 from fautrain.errors import UserError
 from fautrain.evaluation import TEST, Header, Predictions, evaluate_fold, write_predictions
@@ -18,7 +18,7 @@ from fautrain.files import read_json
 from fautrain.runs.finetuning import refuse_other_tables, write_tables
 from fautrain.runs.folder import CONFIG
 from fautrain.runs.inference import checkpoints, load_trained, predictions
-from fautrain.tasks.au import open_labels
+from fautrain.tasks.au import fold_of, open_labels
 
 
 def evaluate(out: Path) -> str:
@@ -61,13 +61,12 @@ def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> str:
     if (out / CONFIG).exists():
         raise UserError(f"--out {out} holds a run, whose predictions would be lost; choose another folder")
     refuse_other_tables(out)
-    config, data = trained.config, trained.config.data
-    labels = open_labels(replace(config, data=replace(data, shards=shards)), bench, 0, 1, shared)
+    config = trained.config
+    labels = open_labels(replace(config, data=replace(config.data, shards=shards)), bench, 0, 1, shared)
     chosen = np.arange(len(labels), dtype=np.int64)
     if bench.source == own.source:
         trained_on = open_labels(config, own, 0, 1)
-        parts = split(trained_on, data.fold, validation=data.validation, seed=config.seed, every=data.every)
-        refuse_shared_subjects(trained_on, parts.train, labels, chosen)
+        refuse_shared_subjects(trained_on, fold_of(config, trained_on).parts.train, labels, chosen)
     columns = [ours.index(name) for name in shared]
     header = Header(
         dataset=bench.name,

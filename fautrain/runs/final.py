@@ -22,11 +22,11 @@ from fautrain.config import FinetuneConfig
 from fautrain.data.benchmark import Benchmark, from_plain
 from fautrain.errors import UserError
 from fautrain.evaluation.result import FoldResult
-from fautrain.files import json_bytes, publish, read_json, sha256
+from fautrain.files import MODEL_FILE, json_bytes, publish, read_json, sha256
 from fautrain.models.build import load
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import size_of
-from fautrain.models.weights import CARD, MODEL_FILE
+from fautrain.models.weights import CARD
 
 FORMAT: Final = 2
 """Version of `Card`."""

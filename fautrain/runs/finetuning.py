@@ -15,13 +15,12 @@ from fautrain.data.order import steps_per_epoch
 from fautrain.data.provenance import crops
 from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
-from fautrain.evaluation.page import write_page
+from fautrain.evaluation.page import render
 from fautrain.evaluation.predictions import forget_predictions
 from fautrain.evaluation.result import FoldResult, aggregate, read_fold, write_result
 from fautrain.evaluation.text import brief, markdown
 from fautrain.evaluation.words import missing
-from fautrain.files import publish, refuse_others
-from fautrain.models.weights import MODEL_FILE
+from fautrain.files import MODEL_FILE, publish, refuse_others
 from fautrain.runs.final import FOLDER as FINAL
 from fautrain.runs.final import choices, write_final
 from fautrain.runs.folder import choose, refuse_changes
@@ -93,7 +92,7 @@ def write_tables(out: Path, bench: Benchmark, folds: Sequence[FoldResult]) -> st
     result = aggregate(folds)
     write_result(result, out / RESULT)
     publish(out / TABLE, markdown(result, bench))
-    write_page(result, bench, out / PAGE)
+    publish(out / PAGE, render(result, bench))
     return f"{brief(result, bench)}\nall tables: {out / TABLE}\nreport: {out / PAGE}"
 
 

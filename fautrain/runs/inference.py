@@ -20,7 +20,7 @@ from fautrain.data import LoaderState, Normalise, ordered_loader
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.errors import UserError
-from fautrain.files import read_json
+from fautrain.files import MANIFEST, read_json
 from fautrain.models.build import load
 from fautrain.models.heads import ActionUnitModel
 from fautrain.runs.final import is_final, load_final
@@ -72,7 +72,7 @@ def verified(where: Path) -> list[str]:
     if is_final(where):
         load_final(where)
         return [f"{where} is a whole final model"]
-    folders = [where] if (where / "manifest.json").is_file() else checkpoints(where)
+    folders = [where] if (where / MANIFEST).is_file() else checkpoints(where)
     for folder in folders:
         if faults := checkpoint.verify(folder):
             raise UserError(f"{folder} is not whole: {'; '.join(faults)}; use an older one")

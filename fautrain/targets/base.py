@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from facecorpus.plugins import Registry
 from fautrain.errors import UserError
+from fautrain.metrics import Floats
 
 if TYPE_CHECKING:  # at run time this would load torch, which a report does not need
     from torch import Tensor
 
-Floats = NDArray[np.float64]
 Statistics = NDArray[Any]
 """(..., outputs, K) whole numbers or floats that add over frames, subjects and folds."""
 UNCODED: Final = np.iinfo(np.int16).min
