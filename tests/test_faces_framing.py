@@ -174,8 +174,7 @@ def test_tight_chips_are_kept(chips: Path, tmp_path: Path) -> None:
 
     out = tmp_path / "out"
     run("build", "--root", str(chips.parent), "--sources", "chips=archive:chips.tar", "--out", str(out))
-    (scores,) = (out / "scores" / "chips").glob("*.parquet")
-    rows = pq.read_table(scores).to_pylist()
+    rows = pq.read_table(out / "scores" / "chips").to_pylist()
     faces = [row for row in rows if row["faces_found"] and row["reason"] != "face_too_small"]
     cut_off = [row["id"] for row in faces if row["reason"] == "face_cut_off"]
     assert len(faces) > 0.9 * len(rows) > 150

@@ -87,6 +87,7 @@ def test_disfa_is_laid_out_as_published(root: Path) -> None:
         "ActionUnit_Labels",
         "Video_RightCamera",
         "Videos_LeftCamera",
+        "origin.json",
     ]
     for recording in planned("disfa"):
         subject = recording.subject
