@@ -6,7 +6,7 @@ tensors are left alone here, so that callers need not ask whether a run is shard
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -60,20 +60,23 @@ def compile_blocks(module: nn.Module) -> None:
 
 
 def shard(
-    accelerator: Accelerator, task: nn.Module, optimizer: torch.optim.Optimizer, compiled: bool
+    accelerator: Accelerator,
+    task: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    compiled: bool,
+    passes: Iterable[str],
 ) -> nn.Module:
     """Split the parameters of `task` in place and point `optimizer` at the parts; returns what to call.
 
-    `task.picture`, and `task.probabilities` where there is one, gather the weights as a forward pass does:
-    from here on all ranks call them, or none.
+    The methods `passes` of the task gather the weights as a forward pass does: from here on all ranks call
+    them, or none.
     `compiled` compiles the blocks one by one, inside of what gathers their weights.
     """
     if compiled:
         compile_blocks(task)
     sharded = cast(nn.Module, accelerator.prepare(task, optimizer)[0])
-    for name in ("picture", "probabilities"):
-        if hasattr(task, name):
-            register_fsdp_forward_method(sharded, name)
+    for name in passes:
+        register_fsdp_forward_method(sharded, name)
     return sharded
 
 

@@ -51,6 +51,9 @@ class Task(nn.Module, ABC):
 
     terms: tuple[str, ...] = ("loss",)
     """Which of the values that `forward` gives add up to the loss."""
+    passes: tuple[str, ...] = ("picture",)
+    """Methods besides `forward` that call the network; where the weights are split, all ranks call them or
+    none."""
     loaded: str | None = None
     """What was taken of `model.init`, in words."""
 

@@ -76,7 +76,7 @@ class Trainer:
         choice = config.train.compile
         compiled = self.device.type == "cuda" if choice == "auto" else choice
         if accelerator.is_fsdp2:
-            self.wrapped = sharding.shard(accelerator, task, self.optimizer, compiled)
+            self.wrapped = sharding.shard(accelerator, task, self.optimizer, compiled, task.passes)
         else:
             if accelerator.num_processes > 1:
                 sharding.lay_out_gradients(task)

@@ -104,6 +104,8 @@ class ActionUnitTask(Task):
     rectangles is a function of (seed, epoch, place in the epoch).
     """
 
+    passes = ("predictions",)
+
     def __init__(self, config: FinetuneConfig, samples: Fold) -> None:
         """Makes the model; its first weights are a function of `config.seed` alone.
 
