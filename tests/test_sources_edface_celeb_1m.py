@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from laid_out import put
 
 from facecorpus.errors import UserError
 from facecorpus.sources.base import Source, make_source
@@ -17,11 +18,6 @@ def edface(root: Path) -> Source:
 
 def members(source: Source) -> list[str]:
     return [record.member for record in source.inventory()]
-
-
-def put(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x")
 
 
 def test_degraded_copies_are_no_inputs(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import builtins
 import io
 import math
-import tarfile
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from laid_out import write_tar
 from scipy.io import savemat
 
 from facecorpus.errors import UserError
@@ -52,14 +52,6 @@ def mat(name: str, rows: list[tuple[Any, ...]], *, packed: bool = False) -> byte
     file = io.BytesIO()
     savemat(file, {name: struct}, format="5", do_compression=packed)
     return file.getvalue()
-
-
-def write_tar(place: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(place, "w") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
 
 
 def pictures(above: str, rows: list[tuple[Any, ...]]) -> dict[str, bytes]:

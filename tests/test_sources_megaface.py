@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
+
+from laid_out import put, write_tar
 
 from facecorpus.record import Record
 from facecorpus.sources.base import Source, make_source
@@ -25,19 +25,6 @@ def megaface(root: Path, setting: str = "") -> Source:
 
 def listed(source: Source) -> list[Record]:
     return list(source.inventory())
-
-
-def put(path: Path, data: bytes = b"x") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
-def write_tar(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
 
 
 def check_distractors(source: Source) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import struct
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from laid_out import put, write_tar
 
 from facecorpus.errors import UserError
 from facecorpus.record import Record
@@ -29,19 +28,6 @@ def line(subject: int, file: str, box: Sequence[float], visible: float = 1) -> s
 
 def table(*lines: str) -> bytes:
     return "\n".join([",".join(HEAD), *lines, ""]).encode()
-
-
-def put(path: Path, data: bytes = b"x") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
-def write_tar(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
 
 
 def umdfaces(root: Path) -> Source:

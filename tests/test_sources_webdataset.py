@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
-import tarfile
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import webdataset
+from laid_out import write_tar
 
 from facecorpus.errors import UserError
 from facecorpus.record import Record
 from facecorpus.sources.base import Source, make_source
 
 JPEG = b"\xff\xd8\xff not a whole one"
-
-
-def write_tar(place: Path, members: Mapping[str, bytes], mode: str = "w") -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(place, mode) as archive:  # type: ignore[call-overload]
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
 
 
 def img2dataset(folder: Path, shard: int, count: int, *, failed: int = 0) -> None:
