@@ -68,6 +68,8 @@ FILTERS: Registry[Filter] = Registry("there is no filter {}")
 """Every filter, by the name of its reason."""
 LIMITS: Registry[Limit] = Registry("recipe value limits.{} is unknown")
 """Their limits."""
+_AT: dict[Stage, list[Filter]] = {stage: [] for stage in _STEP_OF}
+"""The filters of each stage in the order in which they judge, which they do for every picture."""
 
 
 def rejects(
@@ -95,7 +97,8 @@ def rejects(
         for limit in limits:
             LIMITS.register(limit.name)(limit)
             Limits.__annotations__[limit.name] = limit.hint
-        FILTERS.register(name)(Filter(REASONS.get(name), stage, order, limits, rule))
+        _AT[stage].append(FILTERS.register(name)(Filter(REASONS.get(name), stage, order, limits, rule)))
+        _AT[stage].sort(key=lambda known: known.order)
         return rule
 
     return register
@@ -135,8 +138,8 @@ def judge(
     stage: Stage, record: Record, limits: Limits, *others: Sequence[tuple[float, float]]
 ) -> Verdict | None:
     """What the first filter of the stage that rejects the record says; None where all keep it."""
-    for known in sorted(map(FILTERS.get, FILTERS), key=lambda known: known.order):
-        if known.stage == stage and getattr(limits, known.limits[0].name, None) is not None:
+    for known in _AT[stage]:
+        if getattr(limits, known.limits[0].name, None) is not None:
             detail = known.rule(record, limits, *others)
             if detail is not None:
                 return Verdict(known.reason, detail)
