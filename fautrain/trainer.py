@@ -346,18 +346,20 @@ class Trainer:
         return np.concatenate(gather_object([array]))
 
 
+def computes_in_bf16(precision: str) -> bool:
+    """What `train.precision` means on this machine."""
+    native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return precision == "bf16" or (precision == "auto" and native)
+
+
 def make_accelerator(config: RunConfig) -> Accelerator:
     """The processes and the precision of a run, as the launcher set them up."""
-    precision = config.train.precision
-    cuda = torch.cuda.is_available()
-    if precision == "auto":
-        precision = "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     # The buffers are constants, the same on all ranks.
     kwargs = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
     plugin = sharding.sharding_plugin() if config.train.strategy == "fsdp2" else None
     accelerator = Accelerator(
-        cpu=not cuda,  # else several processes on CPUs are taken for as many runs of one
-        mixed_precision="no" if precision == "fp32" else precision,
+        cpu=not torch.cuda.is_available(),  # else several processes on CPUs are taken for as many runs of one
+        mixed_precision="bf16" if computes_in_bf16(config.train.precision) else "no",
         kwargs_handlers=[kwargs],
         fsdp_plugin=plugin,
     )

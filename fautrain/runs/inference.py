@@ -27,6 +27,7 @@ from fautrain.runs.final import is_final, load_final
 from fautrain.runs.folder import CONFIG
 from fautrain.targets import Target
 from fautrain.task import loader_options
+from fautrain.trainer import computes_in_bf16
 
 STEP = "step-"
 
@@ -117,13 +118,7 @@ def load_trained(folder: Path) -> Trained:
     model = load(config.model, len(target.outputs), folder).to(device)
     with reading(folder):
         epochs = int(read_nested(folder, "progress")["loader"]["epoch"])
-    return Trained(model, config, bench, target, folder, epochs, _half(config.train.precision, device))
-
-
-def _half(precision: str, device: str) -> bool:
-    """The rule of training (`fautrain.trainer.make_accelerator`), on the device at hand."""
-    native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return precision == "bf16" or (precision == "auto" and native)
+    return Trained(model, config, bench, target, folder, epochs, computes_in_bf16(config.train.precision))
 
 
 def features(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
