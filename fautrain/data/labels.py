@@ -50,6 +50,16 @@ class LabelledSet:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def told(self, place: Ints) -> dict[str, NDArray[Any]]:
+        """What predictions tell of frames by `place` (n,) in this set: key, subject, video, frame, target."""
+        return {
+            "key": np.array([self.corpus.key(row) for row in self.rows[place].tolist()]),
+            "subject": np.array(self.benchmark.subjects)[self.subject[place]],
+            "video": self.video[place],
+            "frame": self.frame[place],
+            "target": self.targets[place],
+        }
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the A outputs."""

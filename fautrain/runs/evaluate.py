@@ -85,12 +85,8 @@ def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> str:
         Predictions(
             header,
             part=np.full(len(labels), TEST),
-            key=np.array([labels.corpus.key(row) for row in labels.rows.tolist()]),
-            subject=np.array(bench.subjects)[labels.subject],
-            video=labels.video,
-            frame=labels.frame,
             prediction=predictions(trained, labels, chosen)[:, columns],
-            target=labels.targets,
+            **labels.told(chosen),
         ),
     )
     return write_tables(out, bench, [evaluate_fold(out)])

@@ -103,18 +103,13 @@ class PredictionLook:
             drawn=self.drawn,
             absent=labels.absent,
         )
-        keys = [labels.corpus.key(row) for row in rows.tolist()]
         write_predictions(
             self.run_dir,
             Predictions(
                 header,
                 part=np.where(held_out, VALIDATION, TEST),
-                key=np.array(keys),
-                subject=np.array(bench.subjects)[labels.subject[place]],
-                video=labels.video[place],
-                frame=labels.frame[place],
                 prediction=predictions,
-                target=targets,
+                **labels.told(place),
             ),
         )
         gains: dict[str, float] = {}
