@@ -10,6 +10,8 @@ from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.signature import HEAD_BYTES
 from facecorpus.sources.archives import is_archive_name, is_video_name, open_container
+from facecorpus.sources.archives.parquet import PARQUET_BYTES
+from facecorpus.sources.archives.recordio import MAGIC_BYTES
 from facecorpus.sources.recordings import claims_picture
 
 BESIDE = frozenset(
@@ -92,9 +94,9 @@ def _kind(path: str) -> str:
 def _of_file(location: str) -> str:
     with storage.open_read(location) as stream:
         head = stream.read(HEAD_BYTES)
-    if head.startswith(b"PAR1"):
+    if head.startswith(PARQUET_BYTES):
         return "parquet"
-    if head.startswith(b"\x0a\x23\xd7\xce"):
+    if head.startswith(MAGIC_BYTES):
         return "recordio"
     with open_container(location) as container:
         members = [member.path for member in itertools.islice(container.members(), _LOOKED_AT)]
