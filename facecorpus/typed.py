@@ -2,9 +2,9 @@
 
 Works on fields of str, bool, int, float, Literal, optional, tuple and `Mapping[str, ...]` types and on
 groups: further such dataclasses, or classes whose `plain` gives the annotated values that they are made from.
-A field of type Any is taken as it is. Every value is checked against its
-annotation, ranges included (`Check`); an unknown name is refused with the nearest known one. Text is read as
-the type that the annotation asks for, so that `--set train.compile=false` is not a string.
+A field of type Any is taken as it is. Every value is checked against its annotation, ranges included
+(`Check`); an unknown name is refused with the nearest known one. Text is read as the type that the annotation
+asks for, so that `--set train.compile=false` is not a string.
 """
 
 from __future__ import annotations
