@@ -22,7 +22,7 @@ from facecorpus.dedup.hashes import perceptual_hash
 from facecorpus.errors import UserError
 from facecorpus.record import State
 from facecorpus.synth.datasets import write_datasets
-from facecorpus.synth.layouts import split_records
+from facecorpus.synth.entry import split_records
 from facecorpus.synth.plan import SAMPLE, plan
 from facecorpus.synth.truth import TruthRow, read_truth
 

@@ -22,7 +22,7 @@ from facecorpus.synth import general, mae_face
 from facecorpus.synth.datasets import write_datasets
 from facecorpus.synth.truth import TruthRow, read_truth
 
-SETS = (*mae_face.SETS, *general.SETS)
+SETS = (*mae_face.WRITERS, *general.WRITERS)
 
 
 @pytest.fixture(scope="module")

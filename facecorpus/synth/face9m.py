@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import tarfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,10 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facecorpus.synth.entry import Entry, put, write_tar_gz
+from facecorpus.synth.entry import Entry, Writer, put, write_shard, write_tar_gz
 from facecorpus.synth.plan import Item
 
-SETS = ("ffhq", "megaface", "edface_celeb_1m", "umdfaces", "laion_face")
 _WRONG_POINTS = {str(k): {"x": 3.0 * k, "y": 2.0 * k} for k in range(5)}
 _FLICKR = "https://www.flickr.com/photos"
 
@@ -54,18 +52,6 @@ def member(item: Item, number: int, place: int) -> str:
         name = f"drawn_person_{person}"
         return f"umdfaces_batch{1 + person % 3}/{name}/{name}_{number:04d}.jpg"
     return f"split_{place % 2}/00000.tar/{_sample_key(place)}.jpg"
-
-
-def write(source: str, folder: Path, entries: Sequence[Entry]) -> None:
-    """Write one data set into an empty `folder`."""
-    writers: dict[str, Callable[[Path, Sequence[Entry]], None]] = {
-        "ffhq": _write_ffhq,
-        "megaface": _write_megaface,
-        "edface_celeb_1m": _write_edface,
-        "umdfaces": _write_umdfaces,
-        "laion_face": _write_laion,
-    }
-    writers[source](folder, entries)
 
 
 def _account(person: int) -> str:
@@ -220,19 +206,12 @@ def _write_laion(folder: Path, entries: Sequence[Entry]) -> None:
             (e for e in entries if e.member.startswith(f"split_{split}/")), key=lambda e: e.member
         )
         rows = [_laion_row(entry) for entry in chosen]
-        path = folder / f"split_{split}/00000.tar"
-        path.parent.mkdir(parents=True)
-        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
-            for entry, row in zip(chosen, rows, strict=True):
-                key = Path(entry.member).stem
-                for ending, data in (
-                    ("jpg", entry.data),
-                    ("txt", str(row["caption"]).encode()),
-                    ("json", json.dumps(row, indent=4).encode()),
-                ):
-                    info = tarfile.TarInfo(f"{key}.{ending}")
-                    info.size = len(data)
-                    archive.addfile(info, io.BytesIO(data))
+        members: list[tuple[str, bytes]] = []
+        for entry, row in zip(chosen, rows, strict=True):
+            key, said = Path(entry.member).stem, json.dumps(row, indent=4)
+            members += [(f"{key}.jpg", entry.data), (f"{key}.txt", str(row["caption"]).encode())]
+            members.append((f"{key}.json", said.encode()))
+        write_shard(folder / f"split_{split}/00000.tar", members)
         stats = {"count": len(rows) + 3, "successes": len(rows), "failed_to_download": 3}
         put(folder / f"split_{split}/00000_stats.json", json.dumps(stats).encode())
         pq.write_table(pa.Table.from_pylist(rows), folder / f"split_{split}/00000.parquet")
@@ -292,3 +271,12 @@ def _as_torch_saves(value: object) -> bytes:
         for name, data in (("data.pkl", pickle.dumps(value, protocol=2)), ("version", b"3\n")):
             archive.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
     return out.getvalue()
+
+
+WRITERS: Mapping[str, Writer] = {
+    "ffhq": _write_ffhq,
+    "megaface": _write_megaface,
+    "edface_celeb_1m": _write_edface,
+    "umdfaces": _write_umdfaces,
+    "laion_face": _write_laion,
+}

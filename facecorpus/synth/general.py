@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 import struct
-import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from facecorpus.synth.entry import Entry, put
+from facecorpus.synth.entry import Entry, Writer, put, split_records, write_shard
 from facecorpus.synth.plan import Item
-
-SETS = ("recordio", "webdataset", "parquet")
-_MAGIC = 0xCED7230A
 
 
 def label(source: str, person: int, batch_of: int) -> str | None:
@@ -42,16 +37,6 @@ def member(item: Item, number: int, place: int) -> str:
     return f"data/{('train', 'test')[place % 2]}-00000-of-00001.parquet/{place:06d}.jpg"
 
 
-def write(source: str, folder: Path, entries: Sequence[Entry]) -> None:
-    """Write one data set into an empty `folder`."""
-    writers: dict[str, Callable[[Path, Sequence[Entry]], None]] = {
-        "recordio": _write_recordio,
-        "webdataset": _write_webdataset,
-        "parquet": _write_parquet,
-    }
-    writers[source](folder, entries)
-
-
 def _write_recordio(folder: Path, entries: Sequence[Entry]) -> None:
     """As plain im2rec packs it (no record 0), with a list, and an evaluation set, which is a pickle."""
     records, index, lines = bytearray(), "", ""
@@ -59,7 +44,7 @@ def _write_recordio(folder: Path, entries: Sequence[Entry]) -> None:
         key, who = int(entry.member.rpartition("/")[2]), entry.item.person
         index += f"{key}\t{len(records)}\n"
         payload = struct.pack("<IfQQ", 0, float(who), key, 0) + entry.data
-        records += _records(payload)
+        records += split_records(payload)
         lines += f"{key}\t{float(who):f}\tperson_{who}/{key}.jpg\n"
     put(folder / "train.rec", bytes(records))
     put(folder / "train.idx", index.encode())
@@ -67,31 +52,18 @@ def _write_recordio(folder: Path, entries: Sequence[Entry]) -> None:
     put(folder / "lfw.bin", pickle.dumps(([b"no picture"], [True]), protocol=2))
 
 
-def _records(payload: bytes) -> bytes:
-    """One payload as records: split where it holds the magic word on a 4-byte boundary, as dmlc-core does."""
-    word = struct.pack("<I", _MAGIC)
-    cuts = [k for k in range(0, len(payload) - 3, 4) if payload[k : k + 4] == word]
-    parts = [payload[a:b] for a, b in zip([0, *(c + 4 for c in cuts)], [*cuts, len(payload)], strict=True)]
-    out = b""
-    for k, part in enumerate(parts):
-        flag = 0 if len(parts) == 1 else 1 if k == 0 else 3 if k == len(parts) - 1 else 2
-        out += struct.pack("<II", _MAGIC, flag << 29 | len(part)) + part + bytes(-len(part) % 4)
-    return out
-
-
 def _write_webdataset(folder: Path, entries: Sequence[Entry]) -> None:
     """What img2dataset writes, of which one shard lost what could not be downloaded, and class numbers."""
     for shard in ("00000", "00001"):
         chosen = sorted((e for e in entries if e.member.startswith(shard)), key=lambda e: e.member)
-        with tarfile.open(folder / f"{shard}.tar", "w", format=tarfile.PAX_FORMAT) as archive:
-            for entry in chosen:
-                key = Path(entry.member).stem
-                said = {"key": key, "url": f"https://pictures.example/{shard}/{key}.jpg", "status": "success"}
-                beside = {"cls": str(entry.item.person), "json": json.dumps(said), "txt": "a drawn picture"}
-                for ending, data in (("jpg", entry.data), *((k, v.encode()) for k, v in beside.items())):
-                    info = tarfile.TarInfo(f"{key}.{ending}")
-                    info.size = len(data)
-                    archive.addfile(info, io.BytesIO(data))
+        members: list[tuple[str, bytes]] = []
+        for entry in chosen:
+            key = Path(entry.member).stem
+            said = {"key": key, "url": f"https://pictures.example/{shard}/{key}.jpg", "status": "success"}
+            beside = {"cls": str(entry.item.person), "json": json.dumps(said), "txt": "a drawn picture"}
+            members.append((f"{key}.jpg", entry.data))
+            members += [(f"{key}.{ending}", text.encode()) for ending, text in beside.items()]
+        write_shard(folder / f"{shard}.tar", members)
         stats = {"count": len(chosen) + 1, "successes": len(chosen), "failed_to_download": 1}
         put(folder / f"{shard}_stats.json", json.dumps(stats).encode())
 
@@ -109,3 +81,10 @@ def _write_parquet(folder: Path, entries: Sequence[Entry]) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table.replace_schema_metadata({"huggingface": said}), path, row_group_size=5)
+
+
+WRITERS: Mapping[str, Writer] = {
+    "recordio": _write_recordio,
+    "webdataset": _write_webdataset,
+    "parquet": _write_parquet,
+}

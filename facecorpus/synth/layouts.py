@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from facecorpus.synth import face9m, general, mae_face
 from facecorpus.synth.annotations import celeba_annotations, vggface2_annotations
-from facecorpus.synth.entry import Entry, put, write_tar_gz
+from facecorpus.synth.entry import Entry, Writer, put, split_records, write_tar_gz
 from facecorpus.synth.plan import ALL, Item
 
-MAGIC = 0xCED7230A
-"""First word of every RecordIO record (dmlc-core, `recordio.h`)."""
-
-
-MODULES = {name: module for module in (face9m, mae_face, general) for name in module.SETS}
+MODULES = {name: module for module in (face9m, mae_face, general) for name in module.WRITERS}
 """What draws the layout of a data set besides those of the recipe `sample`."""
 
 
@@ -85,21 +81,6 @@ def _free_name(number: int, kind: str) -> str:
     if style == 0:
         return f"IMG_{number:04d}.{kind.upper()}"
     return f"{('', 'portrait', 'photo of ', 'p-')[style]}{number:03d}.{kind}"
-
-
-def write_source(source: str, folder: Path, entries: Sequence[Entry]) -> None:
-    """Write one data set into an empty `folder`."""
-    writers: dict[str, Callable[[Path, Sequence[Entry]], None]] = {
-        "celeba": _write_celeba,
-        "vggface2": _write_vggface2,
-        "casia_webface": _write_files,
-        "casia_webface_rec": _write_recordio,
-        "folder": _write_files,
-    }
-    if source in MODULES:
-        MODULES[source].write(source, folder, entries)
-    else:
-        writers[source](folder, entries)
 
 
 def _write_files(folder: Path, entries: Sequence[Entry]) -> None:
@@ -166,13 +147,16 @@ def _write_recordio(folder: Path, entries: Sequence[Entry]) -> None:
     put(folder / "property", f"{len(labels)},112,112\n".encode())
 
 
-def split_records(payload: bytes) -> bytes:
-    """One payload as records: split where it holds the magic word on a 4-byte boundary, as dmlc-core does."""
-    word = struct.pack("<I", MAGIC)
-    cuts = [k for k in range(0, len(payload) - 3, 4) if payload[k : k + 4] == word]
-    parts = [payload[a:b] for a, b in zip([0, *(c + 4 for c in cuts)], [*cuts, len(payload)], strict=True)]
-    out = b""
-    for k, part in enumerate(parts):
-        flag = 0 if len(parts) == 1 else 1 if k == 0 else 3 if k == len(parts) - 1 else 2
-        out += struct.pack("<II", MAGIC, flag << 29 | len(part)) + part + bytes(-len(part) % 4)
-    return out
+_WRITERS: Mapping[str, Writer] = {
+    "celeba": _write_celeba,
+    "vggface2": _write_vggface2,
+    "casia_webface": _write_files,
+    "casia_webface_rec": _write_recordio,
+    "folder": _write_files,
+}
+
+
+def write_source(source: str, folder: Path, entries: Sequence[Entry]) -> None:
+    """Write one data set into an empty `folder`."""
+    writers = MODULES[source].WRITERS if source in MODULES else _WRITERS
+    writers[source](folder, entries)

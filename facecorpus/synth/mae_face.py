@@ -6,7 +6,7 @@ import hashlib
 import io
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 
 from facecorpus.errors import UserError
-from facecorpus.synth.entry import Entry, put
+from facecorpus.synth.entry import Entry, Writer, put
 from facecorpus.synth.plan import Item
 
-SETS = ("affectnet", "imdb_wiki", "rafdb")
 _EXTENSIONS = (".jpg", ".JPG", ".jpeg", ".jpg")
 _RAFDB = range(1, 8)
 _BORN, _TAKEN = 1950, 1990
@@ -51,16 +50,6 @@ def member(item: Item, number: int, place: int) -> str:
         return f"wiki_crop/{who[-2:]}/{who}_{_born(item.person)}-05-05_{_TAKEN - number}.jpg"
     photo = item.shot.number if item.shot is not None else 10_000 + place
     return f"imdb/{who[-2:]}/{who}_rm{2_517_000_000 + photo}_{_born(item.person)}-4-3_{_TAKEN + number}.jpg"
-
-
-def write(source: str, folder: Path, entries: Sequence[Entry]) -> None:
-    """Write one data set into an empty `folder`."""
-    writers: dict[str, Callable[[Path, Sequence[Entry]], None]] = {
-        "affectnet": _write_affectnet,
-        "imdb_wiki": _write_imdb_wiki,
-        "rafdb": _write_rafdb,
-    }
-    writers[source](folder, entries)
 
 
 def _split(place: int) -> str:
@@ -197,3 +186,10 @@ def _location(entry: Entry) -> list[float]:
         if entry.faces
         else [1.0, 1.0, float(width), float(height)]
     )
+
+
+WRITERS: Mapping[str, Writer] = {
+    "affectnet": _write_affectnet,
+    "imdb_wiki": _write_imdb_wiki,
+    "rafdb": _write_rafdb,
+}
