@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facecorpus.commands import Command, run
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.threads import sleep_when_idle
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 
 STEP_NAME: Final = re.compile(r"step-(\d{8,})")
 """What is called after a step: a checkpoint's directory, and a picture but for its ending."""

@@ -21,10 +21,10 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from facecorpus.errors import Stopped, UserError
 from fautrain import checkpoint, sharding
 from fautrain.config import RunConfig, to_plain
 from fautrain.data import Batch, Loader, LoaderState
-from fautrain.errors import Stopped, UserError
 from fautrain.models.flops import peak_flops
 from fautrain.optim import effective_lr, lr_at, make_adamw, set_lr
 from fautrain.runlog import RunLog, duration

@@ -16,6 +16,7 @@ from fuzz_archives import MEMBERS, checksummed
 from fuzzing import Target, sentence
 from labelled_shards import write_labelled
 
+from facecorpus.errors import UserError
 from fautrain.data import Augment, LoaderOptions, make_loader, open_corpus, shard_cache
 from fautrain.data.benchmark import benchmark
 from fautrain.data.dataset import ShardFiles
@@ -24,7 +25,6 @@ from fautrain.data.index import ShardIndex, index_shard
 from fautrain.data.labels import read_labels
 from fautrain.data.provenance import is_drawn
 from fautrain.data.shards import Shard
-from fautrain.errors import UserError
 
 torch.set_num_threads(1)
 TOML = """

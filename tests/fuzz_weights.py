@@ -14,11 +14,11 @@ from checkpoint_writer import state_of
 from fuzzing import Target, sentence
 from safetensors.torch import save_file
 
+from facecorpus.errors import UserError
 from fautrain import checkpoint
 from fautrain.checkpoint.manifest import write_manifest
 from fautrain.config import override, to_plain
 from fautrain.data.benchmark import benchmark
-from fautrain.errors import UserError
 from fautrain.evaluation import Header, Predictions, read_fold, read_predictions, write_predictions
 from fautrain.files import read_json, sha256
 from fautrain.models.heads import ActionUnitModel

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facecorpus.errors import UserError
 from facecorpus.typed import to_plain
 from fautrain.data.benchmark import benchmark, benchmark_names, from_plain
-from fautrain.errors import UserError
 
 TWELVE = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 AUS = {"disfa": (1, 2, 4, 6, 9, 12, 25, 26), "bp4d": TWELVE, "bp4d_plus": TWELVE}

@@ -14,10 +14,10 @@ from checkpoint_same import same_state
 from checkpoint_writer import state_of
 from labelled_shards import SMALL, write_labelled
 
+from facecorpus.errors import UserError
 from fautrain import recipes
 from fautrain.checkpoint import latest, load, save, set_aside_after, steps
 from fautrain.data.fetch import ShardCache
-from fautrain.errors import UserError
 from fautrain.evaluation.predictions import forget_predictions
 from fautrain.report import write_report
 from fautrain.runs.finetuning import refuse_other_tables

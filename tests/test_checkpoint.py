@@ -18,6 +18,7 @@ import torch
 from checkpoint_same import same, same_state
 from checkpoint_writer import state_of
 
+from facecorpus.errors import UserError
 from fautrain.checkpoint import (
     State,
     inspect,
@@ -34,7 +35,6 @@ from fautrain.checkpoint import (
     verify,
 )
 from fautrain.checkpoint.manifest import write_manifest
-from fautrain.errors import UserError
 
 torch.set_num_threads(1)
 

@@ -19,8 +19,8 @@ import torch
 from checkpoint_same import same_state
 from checkpoint_writer import generators_of, state_of
 
+from facecorpus.errors import UserError
 from fautrain.checkpoint import State, latest, load, save, step_of, steps, verify
-from fautrain.errors import UserError
 
 torch.set_num_threads(1)
 

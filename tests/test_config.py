@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facecorpus.errors import UserError
 from fautrain.config import (
     ActionUnitModelConfig,
     FinetuneConfig,
@@ -25,7 +26,6 @@ from fautrain.config import (
     override,
     to_plain,
 )
-from fautrain.errors import UserError
 
 BASE = PretrainConfig(name="base", about="For tests.")
 TUNED = FinetuneConfig(

@@ -16,6 +16,7 @@ from data_shards import write_corpus
 from PIL import Image
 from timm.data import auto_augment
 
+from facecorpus.errors import UserError
 from fautrain.data import (
     Augment,
     Loader,
@@ -27,7 +28,6 @@ from fautrain.data import (
     shard_cache,
 )
 from fautrain.data.randaugment import FILL, OPERATIONS, RandAugment, check_policy
-from fautrain.errors import UserError
 
 POLICY = "rand-m9-mstd0.5-inc1"
 PX = 32

@@ -18,6 +18,7 @@ import pytest
 import torch
 from data_shards import PX, picture, shown, write_corpus
 
+from facecorpus.errors import UserError
 from fautrain.data import (
     Augment,
     Loader,
@@ -29,7 +30,6 @@ from fautrain.data import (
     shard_cache,
 )
 from fautrain.data import loader as dataloading
-from fautrain.errors import UserError
 
 SIZES = (9, 14, 11, 6, 13)
 TOTAL = sum(SIZES)

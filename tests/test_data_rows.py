@@ -14,6 +14,7 @@ import simplejpeg
 import torch
 from data_shards import PX, picture, shown, write_corpus
 
+from facecorpus.errors import UserError
 from fautrain.data import (
     Augment,
     Corpus,
@@ -26,7 +27,6 @@ from fautrain.data import (
     shard_cache,
 )
 from fautrain.data.order import EpochOrder
-from fautrain.errors import UserError
 
 SIZES = (9, 14, 11, 6, 13)
 STARTS = np.cumsum((0, *SIZES))

@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from facecorpus.errors import UserError
 from fautrain.data import Augment, LoaderOptions, held_out_loader, open_corpus, shard_cache
 from fautrain.data.index import held_out_mask
 from fautrain.data.shards import expand_braces, file_sha256, list_shards, split_list
-from fautrain.errors import UserError
 
 
 @pytest.fixture

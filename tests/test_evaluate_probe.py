@@ -16,11 +16,11 @@ import torch
 from labelled_shards import CROPS, PX, files_of, one_cpu, small, write_labelled
 from safetensors.torch import load_file, save_file
 
+from facecorpus.errors import UserError
 from fautrain import checkpoint
 from fautrain.data import Corpus, Normalise
 from fautrain.data.benchmark import benchmark
 from fautrain.data.labels import LabelledSet
-from fautrain.errors import UserError
 from fautrain.evaluation import prediction_files, read_fold, read_predictions, read_result
 from fautrain.runs.evaluate import evaluate, evaluate_across
 from fautrain.runs.final import load_final

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import sklearn.metrics as sk
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.evaluation import (
     Header,
     Predictions,

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facecorpus.errors import UserError
 from fautrain import metrics
 from fautrain.data.benchmark import Benchmark, Published
-from fautrain.errors import UserError
 from fautrain.evaluation import (
     FoldResult,
     Header,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from facecorpus.errors import UserError
 from fautrain.cli import app
-from fautrain.errors import UserError
 
 COMMANDS = ("pretrain", "recipes", "bench", "report", "checkpoint")
 

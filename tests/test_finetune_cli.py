@@ -15,9 +15,9 @@ from data_shards import write_corpus
 from labelled_shards import SMALL, Row, one_cpu, write_labelled
 
 from facecorpus import manifests
+from facecorpus.errors import UserError
 from fautrain import checkpoint
 from fautrain.cli import app
-from fautrain.errors import UserError
 
 __all__ = ["one_cpu"]  # a fixture, used by name
 

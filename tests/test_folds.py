@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facecorpus.errors import UserError
 from fautrain.data.benchmark import Benchmark, benchmark, benchmark_names
 from fautrain.data.folds import Split, refuse_shared_subjects, split, subset
 from fautrain.data.index import Corpus
 from fautrain.data.labels import LabelledSet
-from fautrain.errors import UserError
 from fautrain.targets.occurrence import Occurrence
 
 NOWHERE = Corpus((), (), np.zeros(1, np.int64))

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from facecorpus import schema
+from facecorpus.errors import UserError
 from facecorpus.shards import ShardWriter, sample_key
 from fautrain.data import Corpus, open_corpus, shard_cache
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet, read_labels
-from fautrain.errors import UserError
 from fautrain.targets.occurrence import Occurrence
 
 OCCURRENCE = Occurrence(aus=(12, 1), label="AU{au}", positive=">= 2", missing=(9,), codes=(0, 1, 2, 3, 4, 5))

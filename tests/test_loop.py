@@ -20,6 +20,7 @@ from labelled_shards import one_cpu, small, write_labelled
 from safetensors.torch import load_file, save_file
 from test_trainer import SETTINGS, shards
 
+from facecorpus.errors import Stopped, UserError
 from fautrain import checkpoint, recipes, sharding
 from fautrain.config import FinetuneConfig, PretrainConfig, override
 from fautrain.data import Batch, Loader, LoaderState, open_corpus, shard_cache
@@ -27,7 +28,6 @@ from fautrain.data.benchmark import benchmark
 from fautrain.data.dataset import start_worker
 from fautrain.data.folds import split
 from fautrain.data.labels import LabelledSet, read_labels
-from fautrain.errors import Stopped, UserError
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import Size
 from fautrain.runlog import read_log

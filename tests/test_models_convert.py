@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.models.convert import LoadReport, interpolate_positions, load_encoder
 from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.vit import SIZES, Size, size_of
@@ -335,7 +335,7 @@ def test_hub_names(tmp_path: Path) -> None:
     (snapshot / "model.safetensors").write_bytes(b"a")
     (snapshot / "sub" / "vit.pth").write_bytes(b"b")
     program = (
-        "from fautrain.errors import UserError\n"
+        "from facecorpus.errors import UserError\n"
         "from fautrain.models.weights import find_weights\n"
         "for name in ('hub:owner/vit', 'hub:owner/vit/sub/vit.pth', 'hub:owner/absent'):\n"
         "    try:\n"

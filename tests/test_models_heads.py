@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.losses.au import au_loss
 from fautrain.losses.identity import identity_loss
 from fautrain.models.heads import ActionUnitModel

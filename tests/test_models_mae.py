@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.losses.pixels import pixel_loss
 from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.vit import Size, size_of

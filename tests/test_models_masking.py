@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.models.masking import kept_patches, random_mask
 from fautrain.noise import uniform_noise
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from test_models_convert import SMALL, autoencoder
 
+from facecorpus.errors import UserError
 from fautrain.checkpoint import State, save
-from fautrain.errors import UserError
 from fautrain.models.convert import load_encoder, load_whole
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.vit import Size

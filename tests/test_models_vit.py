@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.models.vit import SIZES, Attention, Size, sincos_positions, size_of
 from tests.bare_encoder import VisionTransformer
 

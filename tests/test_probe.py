@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.stats import binom
 
 from facecorpus import typed
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.probe import (
     PROBE_BP4D,
     Embedding,

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
+from facecorpus.errors import UserError
 from fautrain.config import override, to_plain
-from fautrain.errors import UserError
 from fautrain.recipes import pretraining_recipe
 from fautrain.report import grids, write_report
 from fautrain.report.charts import Curve, chart, smoothed

@@ -20,8 +20,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facecorpus.errors import UserError
 from fautrain.config import PretrainConfig
-from fautrain.errors import UserError
 from fautrain.runlog import Line, RunLog, Screen, read_log
 from fautrain.runlog.lines import cut_log, line_from_text, line_to_text
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from facecorpus.errors import UserError
 from fautrain.config import RunConfig, from_plain, override, to_plain
-from fautrain.errors import UserError
 from fautrain.recipes import FINETUNING, PRETRAINING, explanation, finetuning_recipe, pretraining_recipe
 
 FMAE = ("small", "base", "large")

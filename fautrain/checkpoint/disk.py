@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.files import json_bytes, sha256, sync
 
 _AT_FDCWD = -100

@@ -15,10 +15,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from facecorpus.errors import UserError
 from fautrain.checkpoint.codec import decode, encode, plain_tensor
 from fautrain.checkpoint.disk import write_json, write_tensors
 from fautrain.checkpoint.manifest import read_manifest, verify
-from fautrain.errors import UserError
 from fautrain.files import MODEL_FILE
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from facecorpus.errors import UserError
 from fautrain.checkpoint.disk import explained, move_others, put_in_place, remove_files
 from fautrain.checkpoint.environment import rng_state, versions
 from fautrain.checkpoint.manifest import (
@@ -21,7 +22,6 @@ from fautrain.checkpoint.manifest import (
     write_manifest,
 )
 from fautrain.checkpoint.state import State, rank_file, write_nested, write_shared
-from fautrain.errors import UserError
 from fautrain.files import MANIFEST, STEP_NAME, json_bytes, replace, step_name, sync
 
 FOLDER = "checkpoints"

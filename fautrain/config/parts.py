@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from facecorpus.errors import UserError
 from facecorpus.plugins import Registry
 from facecorpus.typed import Check, Checked, Positive
-from fautrain.errors import UserError
 
 SizeName = Literal["tiny", "small", "base", "large", "huge"]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]

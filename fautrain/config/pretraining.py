@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from facecorpus.errors import UserError
 from facecorpus.typed import Check
 from fautrain.config.parts import (
     DataConfig,
@@ -15,7 +16,6 @@ from fautrain.config.parts import (
     Share,
     configuration,
 )
-from fautrain.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 
 log = logging.getLogger("fautrain.data")
 SHOWN = 5

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from facecorpus import manifests, typed
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.targets import TARGETS, Target
 
 

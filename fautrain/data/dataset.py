@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
+from facecorpus.errors import UserError
 from fautrain.data.bad_samples import BadSample
 from fautrain.data.decode import Decoder, Pixels, UndecodableError
 from fautrain.data.fetch import ShardCache
 from fautrain.data.index import PICTURES, Corpus
 from fautrain.data.order import EpochOrder, Ints
 from fautrain.data.plan import Plan, Request
-from fautrain.errors import UserError
 
 MAX_FILL = 1000
 """Places of the order searched for a good sample before the run stops."""

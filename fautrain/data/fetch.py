@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
+from facecorpus.errors import UserError
 from fautrain.data.shards import TABLE, Shard, file_sha256, filesystem, reaching
-from fautrain.errors import UserError
 
 ATTEMPTS = 3
 """Tries to fetch a shard, 1 and 2 seconds apart, before the run stops."""

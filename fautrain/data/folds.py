@@ -10,9 +10,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from facecorpus.errors import UserError
 from fautrain.data.labels import LabelledSet
 from fautrain.data.order import Ints
-from fautrain.errors import UserError
 
 _VALIDATION_KEY = b"fautrain validation subjects"
 

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facecorpus import schema
+from facecorpus.errors import UserError
 from fautrain.data.fetch import ShardCache
 from fautrain.data.order import Ints
 from fautrain.data.parquet import read_columns
 from fautrain.data.shards import Shard, filesystem, list_shards, reaching, verify_hashes
 from fautrain.data.tar import TarDamagedError, members
-from fautrain.errors import UserError
 from fautrain.files import publish
 
 PICTURES = ("jpg", "jpeg", "png", "webp")

@@ -12,12 +12,12 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from facecorpus import schema
+from facecorpus.errors import UserError
 from fautrain.data.benchmark import Benchmark
 from fautrain.data.index import Corpus
 from fautrain.data.order import Ints
 from fautrain.data.parquet import read_columns
 from fautrain.data.shards import filesystem
-from fautrain.errors import UserError
 from fautrain.targets import UNCODED, Target
 
 pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them

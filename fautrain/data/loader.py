@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from facecorpus.errors import UserError
 from fautrain.data.bad_samples import BadSample, BadSamples
 from fautrain.data.dataset import STOPPING, BatchDataset, Failed, Pool, Sent, start_worker
 from fautrain.data.decode import Augment
@@ -32,7 +33,6 @@ from fautrain.data.index import Corpus
 from fautrain.data.order import Ints, LoaderState, next_state
 from fautrain.data.plan import CACHE_GIB, LoaderOptions, Plan, checked_rows, split_rows
 from fautrain.data.shards import default_cache
-from fautrain.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from facecorpus.errors import in_a_line
-from fautrain.errors import UserError
+from facecorpus.errors import UserError, in_a_line
 
 pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
 

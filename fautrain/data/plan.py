@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from facecorpus.errors import UserError
 from fautrain.data.decode import Augment
 from fautrain.data.index import Corpus, held_out_mask
 from fautrain.data.order import WINDOW_SHARDS, Ints, LoaderState, Share, next_state, share, steps_per_epoch
-from fautrain.errors import UserError
 
 Request: TypeAlias = tuple[int, int, int]
 """(epoch, step, micro-batch)."""

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from facecorpus import schema
+from facecorpus.errors import UserError
 from fautrain.data.index import Corpus
 from fautrain.data.shards import TABLE, filesystem, reaching
-from fautrain.errors import UserError
 
 
 def crops(corpus: Corpus) -> dict[str, Any] | None:

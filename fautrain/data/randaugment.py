@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import get_worker_info
 
+from facecorpus.errors import UserError
 from fautrain.data.order import RANDAUGMENT, generator
-from fautrain.errors import UserError
 
 Pixels: TypeAlias = NDArray[np.uint8]
 

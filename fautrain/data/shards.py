@@ -28,8 +28,8 @@ from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
 from facecorpus import schema
+from facecorpus.errors import UserError
 from fautrain.data.parquet import read_columns
-from fautrain.errors import UserError
 from fautrain.files import sha256
 
 TABLE = "shards.parquet"

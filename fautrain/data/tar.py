@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from facecorpus.errors import UserError
 from facecorpus.signature import HEAD_BYTES, sniff
 from facecorpus.tarheaders import BoundedHeader, headers, open_tar
-from fautrain.errors import UserError
 
 LONGEST_NAME: Final = 4096
 """Bytes of a member's name, as file systems have it; all names of a shard take the room of its longest."""

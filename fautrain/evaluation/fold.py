@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus.errors import UserError
 from fautrain import metrics
-from fautrain.errors import UserError
 from fautrain.evaluation.predictions import TEST, VALIDATION, Predictions, prediction_files, read_predictions
 from fautrain.metrics import Floats
 from fautrain.targets import TARGETS, Target

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from facecorpus.errors import UserError
 from facecorpus.typed import build, to_plain
-from fautrain.errors import UserError
 from fautrain.files import publish
 from fautrain.targets import TARGETS
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from facecorpus.errors import UserError
 from facecorpus.typed import build, to_plain
 from fautrain import metrics
-from fautrain.errors import UserError
 from fautrain.evaluation.fold import Column, FoldResult, floats, known
 from fautrain.files import publish
 from fautrain.metrics import Floats

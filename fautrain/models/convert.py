@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.models.vit import SIZES, Trunk
 from fautrain.models.weights import find_weights, read_weights
 

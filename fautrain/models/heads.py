@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.models.reversal import reverse_gradient
 from fautrain.models.vit import LAYER_NORM_EPS, Size, Trunk, initialise, initialise_truncated
 

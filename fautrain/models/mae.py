@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.models.masking import kept_patches, random_mask
 from fautrain.models.vit import LAYER_NORM_EPS, Block, Size, Trunk, initialise, sincos_positions
 

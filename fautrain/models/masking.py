@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 
 
 class Masking(NamedTuple):

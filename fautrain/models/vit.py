@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 
 LAYER_NORM_EPS: Final = 1e-6
 MLP_RATIO: Final = 4

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from facecorpus.errors import UserError
 from facecorpus.signature import HEAD_BYTES, sniff
-from fautrain.errors import UserError
 from fautrain.files import MANIFEST, MODEL_FILE, STEP_NAME
 
 HUB: Final = "hub:"

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.probe.canvas import COLOURS, INK, MUTED, canvas
 from fautrain.probe.result import ProbeResult
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.probe.result import LeftOut
 
 Rows = NDArray[np.int64]

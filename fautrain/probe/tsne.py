@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.probe.canvas import COLOURS, MUTED, canvas
 from fautrain.probe.sampling import check_rows
 from fautrain.threads import one_thread

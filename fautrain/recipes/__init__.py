@@ -13,9 +13,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from facecorpus.errors import UserError
 from facecorpus.plugins import Registry
 from fautrain.config import CONFIGURATIONS, FinetuneConfig, RunConfig
-from fautrain.errors import UserError
 
 Recipe = TypeVar("Recipe", bound=Callable[..., RunConfig])
 

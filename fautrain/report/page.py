@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from facecorpus.errors import UserError
 from facecorpus.pages import page_template
 from fautrain.config import PretrainConfig, to_plain
-from fautrain.errors import UserError
 from fautrain.files import publish
 from fautrain.grid import faces
 from fautrain.recipes import pretraining_recipe

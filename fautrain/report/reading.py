@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus.errors import UserError
 from fautrain.config import PretrainConfig, from_plain
-from fautrain.errors import UserError
 from fautrain.files import STEP_NAME, read_json
 from fautrain.runlog import Line, read_log
 

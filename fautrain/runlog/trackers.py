@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 
 PROJECT = "fautrain"
 """Project under which W&B and trackio keep the runs."""

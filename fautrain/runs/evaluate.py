@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from facecorpus.errors import UserError
 from fautrain.config import FinetuneConfig, from_plain
 from fautrain.data.benchmark import benchmark
 from fautrain.data.folds import refuse_shared_subjects
 from fautrain.data.provenance import is_drawn
-from fautrain.errors import UserError
 from fautrain.evaluation import TEST, Header, Predictions, evaluate_fold, write_predictions
 from fautrain.evaluation.predictions import forget_predictions
 from fautrain.files import read_json

@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from facecorpus.errors import UserError
 from facecorpus.typed import build, to_plain
 from fautrain.checkpoint.disk import explained, write_tensors
 from fautrain.checkpoint.environment import versions
 from fautrain.config import FinetuneConfig
 from fautrain.data.benchmark import Benchmark, from_plain
-from fautrain.errors import UserError
 from fautrain.evaluation.result import FoldResult
 from fautrain.files import MODEL_FILE, json_bytes, publish, read_json, sha256
 from fautrain.models.build import load

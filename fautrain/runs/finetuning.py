@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from facecorpus.errors import UserError
 from fautrain import checkpoint
 from fautrain.config import FinetuneConfig
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.order import steps_per_epoch
 from fautrain.data.provenance import crops
-from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
 from fautrain.evaluation.page import render
 from fautrain.evaluation.predictions import forget_predictions

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from facecorpus.errors import UserError
 from fautrain import checkpoint
 from fautrain.config import RunConfig, from_plain, to_plain
-from fautrain.errors import UserError
 from fautrain.files import json_bytes, read_json, replace
 
 CONFIG = "config.json"

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from facecorpus.errors import UserError
 from fautrain import checkpoint
 from fautrain.checkpoint.state import read_nested, reading
 from fautrain.config import FinetuneConfig, from_plain
 from fautrain.data import LoaderState, Normalise, ordered_loader
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
-from fautrain.errors import UserError
 from fautrain.files import MANIFEST, read_json
 from fautrain.models.build import load
 from fautrain.models.heads import ActionUnitModel

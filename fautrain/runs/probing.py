@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus.errors import UserError
 from facecorpus.typed import to_plain
 from fautrain.config import FinetuneConfig
 from fautrain.data.labels import LabelledSet
-from fautrain.errors import UserError
 from fautrain.evaluation import evaluate_fold
 from fautrain.files import json_bytes, publish, refuse_others
 from fautrain.probe import (

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fautrain.errors import UserError
+from facecorpus.errors import UserError
 from fautrain.targets.base import UNCODED, Target
 
 

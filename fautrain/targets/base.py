@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus.errors import UserError
 from facecorpus.plugins import Registry
-from fautrain.errors import UserError
 from fautrain.metrics import Floats
 
 if TYPE_CHECKING:  # at run time this would load torch, which a report does not need

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facecorpus.errors import UserError
 from fautrain import metrics
-from fautrain.errors import UserError
 from fautrain.targets.action_units import ActionUnits
 from fautrain.targets.base import TARGETS, Floats, Measure, Statistics, Words
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from facecorpus.errors import UserError
 from fautrain.config import FinetuneConfig
 from fautrain.data import Augment, Batch, Loader, make_loader, open_corpus, ordered_loader, shard_cache
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.folds import Split, split
 from fautrain.data.labels import LabelledSet, read_labels
 from fautrain.data.provenance import is_drawn
-from fautrain.errors import UserError
 from fautrain.losses import LOSSES
 from fautrain.losses.identity import identity_loss
 from fautrain.models.build import build
