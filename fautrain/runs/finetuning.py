@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from facecorpus.errors import UserError
 from fautrain import checkpoint
 from fautrain.config import FinetuneConfig
 from fautrain.data.benchmark import Benchmark, benchmark
+from fautrain.data.labels import LabelledSet
 from fautrain.data.order import steps_per_epoch
 from fautrain.data.provenance import crops
 from fautrain.evaluation import evaluate_fold
@@ -41,6 +43,15 @@ def fold_folder(out: Path, seed: int, fold: int) -> Path:
     return out / f"seed-{seed}" / f"fold-{fold}"
 
 
+class Folds(NamedTuple):
+    """Folds that can be trained: a run of its own for each of them and each seed."""
+
+    out: Path
+    labels: LabelledSet
+    runs: list[FinetuneConfig]
+    parts: list[Fold]
+
+
 def finetune(
     config: FinetuneConfig, out: Path, *, folds: Sequence[int], seeds: Sequence[int], resume: str
 ) -> None:
@@ -56,30 +67,48 @@ def finetune(
         UserError: something in the settings, the shards, the weights or the folder is unusable. Whatever can
             be known before training is said before training.
     """
+    accelerator = make_accelerator(config)
+    train_folds(prepare(config, out, folds, seeds, resume, accelerator), resume, accelerator)
+    accelerator.end_training()
+
+
+def prepare(
+    config: FinetuneConfig,
+    out: Path,
+    folds: Sequence[int],
+    seeds: Sequence[int],
+    resume: str,
+    accelerator: Accelerator,
+) -> Folds:
+    """The folds of `finetune`, all checked before one is trained: a mistake must not wait for a night."""
     bench = benchmark(config.data.dataset)
     wanted = tuple(folds) or tuple(range(1, len(bench.folds) + 1))
     if resume not in ("auto", "no"):
         raise UserError(f"--resume {resume}: give auto or no")
-    accelerator = make_accelerator(config)
     labels = open_labels(config, bench, accelerator.process_index, accelerator.num_processes)
     runs = [
         replace(config, seed=seed, data=replace(config.data, fold=fold)) for seed in seeds for fold in wanted
     ]
-    # All of them first: a mistake must not wait for a night.
-    splits = [fold_of(one, labels) for one in runs]
+    parts = [fold_of(one, labels) for one in runs]
     if accelerator.is_main_process:
         refuse_other_tables(out)
         for one in runs:
             _check_folder(one, fold_folder(out, one.seed, one.data.fold), resume)
-        if labels.absent:
-            print(f"warning: {missing(labels.absent, bench)}", flush=True)
+    return Folds(out, labels, runs, parts)
+
+
+def train_folds(folds: Folds, resume: str, accelerator: Accelerator) -> None:
+    """Train and evaluate what `prepare` gave, and show the tables."""
+    out, labels, runs, parts = folds
+    bench = labels.benchmark
+    if accelerator.is_main_process and labels.absent:
+        print(f"warning: {missing(labels.absent, bench)}", flush=True)
     with stop_signals():  # a signal at the end of one fold must not be forgotten in the next
-        for one, fold in zip(runs, splits, strict=True):
+        for one, fold in zip(runs, parts, strict=True):
             _fold(one, fold, fold_folder(out, one.seed, one.data.fold), resume, accelerator)
     if accelerator.is_main_process:
         results = [read_fold(fold_folder(out, r.seed, r.data.fold) / DONE) for r in runs]
         print(write_tables(out, bench, results), flush=True)
-    accelerator.end_training()
 
 
 def refuse_other_tables(out: Path) -> None:
