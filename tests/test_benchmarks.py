@@ -183,6 +183,38 @@ def test_an_unknown_name_is_refused(name: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+OFFICIAL = TOML.replace('folds = [["A"], ["B", "C"]]', 'split = "official"\ntrain = ["A", "C"]\ntest = ["B"]')
+
+
+def test_an_official_split_by_subjects_is_read(tmp_path: Path) -> None:
+    known = benchmark(written(tmp_path, OFFICIAL))
+    assert (known.split, known.by, known.unit, known.folds) == ("official", "subject", "subject", ())
+    assert known.numbers == range(1, 2) and known.tested(1) == ("B",)
+    assert known.part_named(1) == "the official split of toy"
+    assert from_plain(json.loads(json.dumps(to_plain(known)))) == known
+    without = benchmark(written(tmp_path, OFFICIAL.replace('subjects = ["A", "B", "C"]\n', "")))
+    assert without.subjects == ("A", "C", "B"), "those of the parts"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('test = ["B"]', "test = []", "test is empty; name each subject of that part"),
+        ('test = ["B"]', 'test = ["B", "A"]', "train, validation and test: 'A' is there twice"),
+        ('test = ["B"]', 'test = ["D"]', "train, validation and test: 'D' is not in subjects"),
+        ('["A", "C"]', '["A"]', "train, validation and test: 'C' of subjects is in no part"),
+        ('test = ["B"]', 'test = ["B"]\nby = "camera"', "by='camera'; give one of subject, video, split"),
+        ('test = ["B"]', 'test = ["B"]\nunit = "picture"', 'unit = "picture" knows no subjects'),
+        ('test = ["B"]', 'test = ["B"]\nfolds = [["A"], ["B", "C"]]', "folds and split = .official. exclude"),
+        ('split = "official"', 'folds = [["A"], ["B", "C"]]', "train, validation and test are of split ="),
+    ],
+)
+def test_a_bad_official_split_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in OFFICIAL
+    with pytest.raises(UserError, match=message):
+        benchmark(written(tmp_path, OFFICIAL.replace(old, new, 1)))
+
+
 def test_one_made_in_code_is_checked_too() -> None:
     known = benchmark("disfa")
     with pytest.raises(UserError, match="folds: 'SN003' of subjects is in no fold"):

@@ -43,11 +43,13 @@ def labelled(known: Benchmark, frames: int = 4, without: tuple[str, ...] = (), s
         frame[order],
         targets[order],
         without,
+        known.subjects,
+        np.full(len(subject), ""),
     )
 
 
 def subjects_of(frames: LabelledSet, indices: np.ndarray) -> set[str]:
-    return {frames.benchmark.subjects[i] for i in frames.subject[indices]}
+    return {frames.subjects[i] for i in frames.subject[indices]}
 
 
 def frames_of(parts: Split) -> list[int]:
@@ -99,6 +101,30 @@ def test_properties(data: st.DataObject) -> None:
     # A larger fraction only adds.
     more = split(frames, fold, validation=min(0.999, fraction + 0.2), seed=seed)
     assert subjects_of(frames, more.validation) >= held
+
+
+def official(**parts: tuple[str, ...]) -> LabelledSet:
+    target = Occurrence(aus=(1, 12), label="AU{au}", positive="== 1", missing=(9,))
+    return labelled(Benchmark("toy", "Toy", "toy", "occurrence", target, split="official", **parts))
+
+
+def test_an_official_split_tests_its_part_alone() -> None:
+    frames = official(train=("A", "C", "E", "G"), test=("B", "D"))
+    found = split(frames, 1, validation=0.25, seed=0)
+    assert subjects_of(frames, found.test) == {"B", "D"}
+    (held,) = subjects_of(frames, found.validation)
+    assert subjects_of(frames, found.train) == {"A", "C", "E", "G"} - {held}
+    assert frames_of(found) == [*range(len(frames))]
+    with pytest.raises(UserError, match="--fold 2: toy has one split; give 1 or all"):
+        split(frames, 2, validation=0.25, seed=0)
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.5])
+def test_a_named_validation_part_is_taken_whatever_the_fraction(validation: float) -> None:
+    frames = official(train=("A", "C"), validation=("E",), test=("B",))
+    found = split(frames, 1, validation=validation, seed=0)
+    parts = [subjects_of(frames, part) for part in (found.train, found.validation, found.test)]
+    assert parts == [{"A", "C"}, {"E"}, {"B"}]
 
 
 def test_the_seed_chooses_who_validates() -> None:

@@ -137,6 +137,55 @@ def test_an_au_that_the_benchmark_has_not_is_refused(tmp_path: Path) -> None:
     assert message == "data.aus: toy has no AU7; choose among 12, 1"
 
 
+PICTURES = replace(
+    TOY, subjects=(), folds=(), videos=(), split="official", by="split", unit="picture", train=("train",),
+    test=("val",),
+)  # fmt: skip
+
+
+def pictures(*splits: str | None, name: str = "p") -> list[dict[str, Any]]:
+    """Manifest rows of pictures without subject, video or number, of these parts."""
+    nobody: dict[str, Any] = {"identity": None, "video": None, "frame": None}
+    return [
+        rows_of(name, [{"AU1": number % 2, "AU12": 3}], **nobody, id=f"{name}/{number}", split=split)[0]
+        for number, split in enumerate(splits)
+    ]
+
+
+def test_pictures_without_a_subject_are_a_subject_each(tmp_path: Path) -> None:
+    """RAF-DB's and AffectNet's: no subject, video or frame number; the column `split` says the part."""
+    corpus = corpus_of(tmp_path, pictures("train", "val", None, "train"), pictures("val", "test", name="q"))
+    found = read_labels(corpus, PICTURES)
+    assert found.rows.tolist() == [0, 1, 3, 4], "those of another part, or of none, are not counted"
+    keys = [corpus.key(row) for row in found.rows.tolist()]
+    assert [found.subjects[i] for i in found.subject] == keys and found.subjects == tuple(sorted(keys))
+    assert found.within(("train",)).tolist() == [True, False, True, False] and found.absent == ()
+    assert found.frame.tolist() == [0] * 4 and found.video.tolist() == [""] * 4
+
+
+def test_where_nobody_is_known_the_video_may_stand_for_the_subject(tmp_path: Path) -> None:
+    """Aff-Wild2's: videos with frame numbers, whose people have no names."""
+    shards = [
+        [row | {"split": split} for row in rows_of("?", [{"AU1": 0}] * 2, identity=None, video=name)]
+        for name, split in (("one", "train"), ("two", "val"))
+    ]
+    corpus = corpus_of(tmp_path, *shards)
+    found = read_labels(corpus, replace(PICTURES, unit="video", target=replace(OCCURRENCE, aus=(1,))))
+    assert found.subjects == ("one", "two") and found.subject.tolist() == [0, 0, 1, 1]
+    assert found.names(np.array([2, 3])) == ("two",)
+
+
+def test_pictures_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, pictures("train", "val"))
+    assert "has no subject, which toy tells frames apart by" in error_of(
+        corpus, replace(PICTURES, unit="subject")
+    )
+    elsewhere = replace(PICTURES, test=("official",), train=("public",))
+    assert "counts the splits public, official, but the shards hold train, val" in error_of(corpus, elsewhere)
+    double = corpus_of(tmp_path / "double", pictures("train", "val"), pictures("train"))
+    assert "the picture " in (said := error_of(double, PICTURES)) and "is there twice" in said
+
+
 def altered(change: Callable[[list[dict[str, Any]]], object]) -> list[list[dict[str, Any]]]:
     shards = [*two_subjects()]
     for rows in shards:

@@ -338,7 +338,7 @@ def _figures(outcomes: list[Outcome], runs: Path, out: Path, shards: str) -> Non
             labels.frame[chosen],
             labels.targets[chosen],
             seed=0,
-            subjects=labels.benchmark.subjects,
+            subjects=labels.subjects,
         )
     draw_tsne_runs(embeddings, out / "figure-4.png")
 

@@ -42,7 +42,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A protocol with subject-exclusive folds."""
+    """A protocol: what is predicted, and who trains and who is tested."""
 
     name: str
     title: str
@@ -52,14 +52,27 @@ class Benchmark:
     """What is predicted (`fautrain.targets`): `occurrence`."""
     target: Target
     """What is predicted, and how labels are read."""
-    videos: tuple[str, ...]
+    videos: tuple[str, ...] = ()
     """Values of the shards' column `video` that take part; empty for all."""
-    subjects: tuple[str, ...]
-    """Everybody; the order is that of the identity head's outputs."""
-    folds: tuple[tuple[str, ...], ...]
+    subjects: tuple[str, ...] = ()
+    """Everybody; the order is that of the identity head's outputs. Empty where only the shards know."""
+    folds: tuple[tuple[str, ...], ...] = ()
     """Test subjects of fold 1, 2, ...; the others train."""
-    split: Literal["folds"] = "folds"
-    """How frames are divided: each fold's test subjects are tested by a model of its own."""
+    split: Literal["folds", "official"] = "folds"
+    """How frames are divided: each fold's test subjects are tested by a model of its own, or once, into the
+    parts `train`, `validation` and `test` (which make "fold 1")."""
+    by: Literal["subject", "video", "split"] = "subject"
+    """What of a frame says its part: the subject, or the shards' column of that name."""
+    train: tuple[str, ...] = ()
+    """Values of `by` whose frames train."""
+    validation: tuple[str, ...] = ()
+    """Values of `by` whose frames epoch and choice are chosen on, always; where there are none,
+    `data.validation` keeps some of those that train."""
+    test: tuple[str, ...] = ()
+    """Values of `by` whose frames are tested."""
+    unit: Literal["subject", "video", "picture"] = "subject"
+    """What is never in two parts and is drawn anew for the intervals: the subject (the shards' `identity`),
+    or where nobody knows who is shown the video, or each picture for itself."""
     published: tuple[Published, ...] = ()
     frames: int | None = None
     """Annotated frames, as published."""
@@ -72,7 +85,10 @@ class Benchmark:
         Raises:
             UserError: a field is wrong; the message names it.
         """
-        self._check_folds()
+        if self.split == "folds":
+            self._check_folds()
+        else:
+            self._check_parts()
         for row in self.published:
             self._check_published(row)
 
@@ -80,6 +96,37 @@ class Benchmark:
     def outputs(self) -> tuple[str, ...]:
         """What the model's outputs are, in order: `AU1`, ..."""
         return self.target.outputs
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of the folds, from 1."""
+        return range(1, 1 + (len(self.folds) or 1))
+
+    def part_named(self, fold: int) -> str:
+        """What is tested, in a sentence."""
+        return f"fold {fold} of {self.name}" if self.folds else f"the official split of {self.name}"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """All values of `by` that take part, of an official split."""
+        return (*self.train, *self.validation, *self.test)
+
+    def tested(self, fold: int) -> tuple[str, ...]:
+        """Values of `by` whose frames fold `fold` tests."""
+        return self.folds[fold - 1] if self.folds else self.test
+
+    def _check_parts(self) -> None:
+        if self.folds:
+            raise UserError('folds and split = "official" exclude each other; keep one of them')
+        for name in ("train", "test"):
+            if not getattr(self, name):
+                raise UserError(f"{name} is empty; name each {self.by} of that part of the official split")
+        _once("train, validation and test", self.parts)
+        if self.unit != "subject" and (self.subjects or self.by == "subject"):
+            raise UserError(f'unit = "{self.unit}" knows no subjects; leave them out, and divide by another')
+        if self.by == "subject":
+            object.__setattr__(self, "subjects", self.subjects or self.parts)
+            self._check_subjects("train, validation and test", self.parts, "part")
 
     def _check_published(self, row: Published) -> None:
         if len(row.scores) != len(self.outputs):
@@ -94,17 +141,24 @@ class Benchmark:
             )
 
     def _check_folds(self) -> None:
-        _once("subjects", self.subjects)
+        if self.by != "subject" or self.unit != "subject" or self.parts:
+            raise UserError('by, unit, train, validation and test are of split = "official"; leave them out')
         if len(self.folds) < 2:
             raise UserError("folds must be two lists of test subjects or more")
         if not all(self.folds):
             raise UserError(f"folds: fold {self.folds.index(()) + 1} is empty; name its test subjects")
-        _once("folds", [subject for fold in self.folds for subject in fold])
-        tested = {subject for fold in self.folds for subject in fold}
-        for subject in sorted(tested - {*self.subjects}):
-            raise UserError(f"folds: {subject!r} is not in subjects; {typed.nearest(subject, self.subjects)}")
-        for subject in sorted({*self.subjects} - tested):
-            raise UserError(f"folds: {subject!r} of subjects is in no fold; add it to one")
+        tested = tuple(subject for fold in self.folds for subject in fold)
+        _once("folds", tested)
+        self._check_subjects("folds", tested, "fold")
+
+    def _check_subjects(self, field: str, named: tuple[str, ...], part: str) -> None:
+        """Everybody of `subjects` is in one of the parts, and nobody else."""
+        _once("subjects", self.subjects)
+        for subject in sorted({*named} - {*self.subjects}):
+            known = typed.nearest(subject, self.subjects)
+            raise UserError(f"{field}: {subject!r} is not in subjects; {known}")
+        for subject in sorted({*self.subjects} - {*named}):
+            raise UserError(f"{field}: {subject!r} of subjects is in no {part}; add it to one")
 
 
 def _once(field: str, items: Iterable[Any]) -> None:
@@ -156,10 +210,10 @@ def benchmark(name_or_path: str | Path) -> Benchmark:
 
 
 def _included() -> dict[str, str]:
-    """Name -> text of the package's benchmarks: the files of `manifests/` that have folds."""
+    """Name -> text of the package's benchmarks: the files of `manifests/` that say what is predicted."""
     files = (f for f in manifests.folder().iterdir() if f.name.endswith(".toml"))
     texts = {f.name.removesuffix(".toml"): f.read_text("utf-8") for f in files}
-    return {name: text for name, text in texts.items() if re.search(r"^folds\b", text, re.MULTILINE)}
+    return {name: text for name, text in texts.items() if re.search(r"^kind\b", text, re.MULTILINE)}
 
 
 def _read(file: str, name: str, text: str) -> Benchmark:

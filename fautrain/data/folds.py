@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -34,7 +33,7 @@ def split(labelled: LabelledSet, fold: int, *, validation: float, seed: int, eve
         fold: whose test subjects are tested.
         validation: fraction of the other subjects that is held out of training, in [0, 1): rounded up to
             whole subjects, and one at least is left to train on. Who they are depends on `seed` and their
-            names alone.
+            names alone. Of no effect where the benchmark names a validation part.
         seed: of that choice.
         every: keep the first of every so many training frames, in order of subject, video and frame; 1 for
             all. Validation and test frames are never thinned.
@@ -44,18 +43,16 @@ def split(labelled: LabelledSet, fold: int, *, validation: float, seed: int, eve
             test, or a subject is in both train and test.
     """
     benchmark = labelled.benchmark
-    if not 1 <= fold <= len(benchmark.folds):
-        raise UserError(
-            f"--fold {fold}: {benchmark.name} has folds 1 to {len(benchmark.folds)}; give one or all"
-        )
+    if fold not in benchmark.numbers:
+        there = f"folds 1 to {len(benchmark.folds)}; give one" if benchmark.folds else "one split; give 1"
+        raise UserError(f"--fold {fold}: {benchmark.name} has {there} or all")
     if not 0 <= validation < 1:
         raise UserError(f"data.validation={validation} is no fraction; give 0 <= value < 1")
     if every < 1:
         raise UserError(f"data.every={every} keeps no frame; give 1 or more")
-    test = np.isin(labelled.subject, [benchmark.subjects.index(s) for s in benchmark.folds[fold - 1]])
-    present = np.unique(labelled.subject[~test]).tolist()
-    held_out = _validation_subjects((benchmark.subjects[i] for i in present), validation, seed)
-    held = np.isin(labelled.subject, [benchmark.subjects.index(s) for s in held_out])
+    test, held = labelled.within(benchmark.tested(fold)), labelled.within(benchmark.validation)
+    if not benchmark.validation:
+        held = np.isin(labelled.subject, _held_out(labelled, np.flatnonzero(~test), validation, seed))
     train = np.flatnonzero(~test & ~held)
     by_frame = np.lexsort((labelled.frame[train], labelled.video[train], labelled.subject[train]))
     parts = Split(np.sort(train[by_frame[::every]]), np.flatnonzero(held), np.flatnonzero(test))
@@ -104,7 +101,7 @@ def refuse_shared_subjects(train_set: LabelledSet, train: Ints, test_set: Labell
     """
     if train_set.benchmark.source != test_set.benchmark.source:
         return
-    shared = _names(train_set, train) & _names(test_set, test)
+    shared = {*train_set.names(train)} & {*test_set.names(test)}
     if shared:
         one, other = train_set.benchmark, test_set.benchmark
         raise UserError(
@@ -113,24 +110,22 @@ def refuse_shared_subjects(train_set: LabelledSet, train: Ints, test_set: Labell
         )
 
 
-def _names(labelled: LabelledSet, indices: Ints) -> set[str]:
-    return {labelled.benchmark.subjects[i] for i in np.unique(labelled.subject[indices]).tolist()}
+def _held_out(labelled: LabelledSet, rest: Ints, fraction: float, seed: int) -> list[int]:
+    """Of the n subjects of the frames `rest` the ceil(fraction n) with the smallest keyed hash of (seed,
+    subject), never all; their indices."""
 
+    def rank(subject: int) -> bytes:
+        text = f"{seed} {labelled.subjects[subject]}"
+        return hashlib.blake2b(text.encode(), digest_size=8, key=_VALIDATION_KEY).digest()
 
-def _validation_subjects(subjects: Iterable[str], fraction: float, seed: int) -> list[str]:
-    """The ceil(fraction n) of n subjects with the smallest keyed hash of (seed, subject), never all."""
-
-    def rank(subject: str) -> bytes:
-        return hashlib.blake2b(f"{seed} {subject}".encode(), digest_size=8, key=_VALIDATION_KEY).digest()
-
-    ranked = sorted(subjects, key=rank)
+    ranked = sorted(np.unique(labelled.subject[rest]).tolist(), key=rank)
     # Rounded first: 0.07 x 100 is 7.000000000000001.
     number = max(math.ceil(round(fraction * len(ranked), 9)), fraction > 0)
     return ranked[:-1][:number]
 
 
 def _check_parts(labelled: LabelledSet, parts: Split, fold: int, validation: float) -> None:
-    where = f"fold {fold} of {labelled.benchmark.name}"
+    where = labelled.benchmark.part_named(fold)
     for part, indices in (("training", parts.train), ("test", parts.test)):
         if not len(indices):
             raise UserError(
@@ -153,6 +148,5 @@ def _check_support(labelled: LabelledSet, parts: Split, fold: int, every: int) -
             remedy = f"leave it out with --set {option}" if option else "build more of the data set"
             more = "keep more frames with --subset, or " if every > 1 and "train" in lack else ""
             raise UserError(
-                f"fold {fold} of {labelled.benchmark.name} has {lack} for {', '.join(without)}; "
-                f"{more}{remedy}"
+                f"{labelled.benchmark.part_named(fold)} has {lack} for {', '.join(without)}; {more}{remedy}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,9 @@ from fautrain.targets import UNCODED, Target
 
 pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
 
-_COLUMNS = ["key", "source", "identity", "video", "frame", "labels"]
+_COLUMNS = ["key", "source", "identity", "video", "frame", "split", "labels"]
+_UNITS = {"subject": "identity", "video": "video", "picture": "key"}
+"""Which column says what a benchmark's `unit` is."""
 _FIELDS = pa.schema([schema.MANIFEST.field(name).with_nullable(name != "key") for name in _COLUMNS])
 
 
@@ -37,7 +40,7 @@ class LabelledSet:
     rows: Ints
     """(n,), ascending: numbers of the samples in `corpus`."""
     subject: Ints
-    """(n,): index into `benchmark.subjects`."""
+    """(n,): index into `subjects`."""
     video: NDArray[np.str_]
     """(n,): camera or task."""
     frame: NDArray[np.int32]
@@ -46,15 +49,31 @@ class LabelledSet:
     """(n, A): as `target` decodes them, nan not coded. No row is all nan: such a frame is left out."""
     absent: tuple[str, ...]
     """Subjects of the benchmark without a frame here."""
+    subjects: tuple[str, ...]
+    """The benchmark's, else those that the shards name: people, or what its `unit` takes for one."""
+    partition: NDArray[np.str_]
+    """(n,): the official part that the shards' column `split` says; empty where it says none."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def names(self, indices: Ints) -> tuple[str, ...]:
+        """Subjects of frames, once each, by their index."""
+        return tuple(self.subjects[i] for i in np.unique(self.subject[indices]).tolist())
+
+    def within(self, values: Iterable[str]) -> NDArray[np.bool_]:
+        """(n,): whether what says a frame's part, `benchmark.by`, is one of the values."""
+        if self.benchmark.by != "subject":
+            said = self.video if self.benchmark.by == "video" else self.partition
+            return np.isin(said, list(values))
+        number = {name: index for index, name in enumerate(self.subjects)}
+        return np.isin(self.subject, [number[value] for value in values])
 
     def told(self, place: Ints) -> dict[str, NDArray[Any]]:
         """What predictions tell of frames by `place` (n,) in this set: key, subject, video, frame, target."""
         return {
             "key": np.array([self.corpus.key(row) for row in self.rows[place].tolist()]),
-            "subject": np.array(self.benchmark.subjects)[self.subject[place]],
+            "subject": np.array(self.subjects)[self.subject[place]],
             "video": self.video[place],
             "frame": self.frame[place],
             "target": self.targets[place],
@@ -79,17 +98,32 @@ def read_labels(corpus: Corpus, benchmark: Benchmark, outputs: tuple[str, ...] =
     table = table.take(rows)
     if table.column("labels").null_count == len(table):
         raise _unlabelled(corpus.shards[0].name, benchmark)
-    if benchmark.videos:
-        kept = _rows_of_videos(table, benchmark)
-        rows, table = rows[kept], table.take(kept)
+    for column, values, remedy in (
+        ("video", benchmark.videos, "build those, or change videos in"),
+        (benchmark.by, benchmark.parts, "build those, or change train and test in"),
+    ):
+        if values and column != "subject":
+            kept = _rows_with(table, benchmark, column, values, remedy)
+            rows, table = rows[kept], table.take(kept)
     targets = target.decode(np.stack([_codes(table, benchmark, key) for key in target.labels], axis=1))
     coded = np.flatnonzero(~np.isnan(targets).all(axis=1))
     rows, table, targets = rows[coded], table.take(coded), targets[coded]
-    subject = _subjects(table, benchmark)
+    subjects, subject = _subjects(table, benchmark)
     video, frame = _frames(table, subject, benchmark)
     seen = {*np.unique(subject).tolist()}
-    absent = tuple(name for index, name in enumerate(benchmark.subjects) if index not in seen)
-    return LabelledSet(benchmark, corpus, target, rows, subject, video, frame, targets, absent)
+    return LabelledSet(
+        benchmark=benchmark,
+        corpus=corpus,
+        target=target,
+        rows=rows,
+        subject=subject,
+        video=video,
+        frame=frame,
+        targets=targets,
+        absent=tuple(name for index, name in enumerate(subjects) if index not in seen),
+        subjects=subjects,
+        partition=_texts(table.column("split"))[1],
+    )
 
 
 def _build(benchmark: Benchmark) -> str:
@@ -129,13 +163,15 @@ def _rows_of_source(table: pa.Table, benchmark: Benchmark) -> Ints:
     return rows
 
 
-def _rows_of_videos(table: pa.Table, benchmark: Benchmark) -> Ints:
-    rows = _where(pc.is_in(table.column("video"), pa.array(benchmark.videos, pa.string())))
+def _rows_with(
+    table: pa.Table, benchmark: Benchmark, column: str, values: tuple[str, ...], remedy: str
+) -> Ints:
+    rows = _where(pc.is_in(table.column(column), pa.array(values, pa.string())))
     if not len(rows):
-        found = ", ".join(sorted(filter(None, table.column("video").unique().to_pylist())))
+        found = ", ".join(sorted(filter(None, table.column(column).unique().to_pylist()))[:20])
         raise UserError(
-            f"data.shards: {benchmark.name} counts the videos {', '.join(benchmark.videos)}, but the shards "
-            f"hold {found or 'none with a name'}; build those, or change videos in a benchmark of your own"
+            f"data.shards: {benchmark.name} counts the {column}s {', '.join(values)}, but the shards "
+            f"hold {found or 'none with a name'}; {remedy} a benchmark of your own"
         )
     return rows
 
@@ -171,39 +207,59 @@ def _no_label(table: pa.Table, benchmark: Benchmark, key: str) -> UserError:
     )
 
 
-def _subjects(table: pa.Table, benchmark: Benchmark) -> Ints:
-    found = pc.index_in(table.column("identity"), pa.array(benchmark.subjects, pa.string()))
+def _subjects(table: pa.Table, benchmark: Benchmark) -> tuple[tuple[str, ...], Ints]:
+    """(names, (n,) index of each frame's)."""
+    column = table.column(_UNITS[benchmark.unit])
+    known = benchmark.subjects or tuple(sorted(filter(None, column.unique().to_pylist())))
+    found = pc.index_in(column, pa.array(known, pa.string()))
     if found.null_count:
-        row = int(np.flatnonzero(found.is_null().to_numpy())[0])
+        named = _named(table, int(np.flatnonzero(found.is_null().to_numpy())[0]))
+        if benchmark.subjects:
+            lists = "folds" if benchmark.folds else "train or test"
+            raise UserError(
+                f"data.shards: {named} is of a subject that is in no {'fold' if benchmark.folds else 'part'} "
+                f"of {benchmark.name}; leave its shards out, or add the subject to subjects and {lists} in a "
+                "benchmark of your own"
+            )
         raise UserError(
-            f"data.shards: {_named(table, row)} is of a subject that is in no fold of {benchmark.name}; "
-            "leave its shards out, or add the subject to subjects and folds in a benchmark of your own"
+            f"data.shards: {named} has no {benchmark.unit}, which {benchmark.name} tells frames apart by; "
+            'rebuild the shards, or say unit = "picture" in a benchmark of your own'
         )
-    return found.to_numpy().astype(np.int64)
+    return known, found.to_numpy().astype(np.int64)
 
 
 def _frames(
     table: pa.Table, subject: Ints, benchmark: Benchmark
 ) -> tuple[NDArray[np.str_], NDArray[np.int32]]:
-    """(video, frame), each (n,)."""
-    if table.column("frame").null_count:
-        row = int(np.flatnonzero(table.column("frame").is_null().to_numpy())[0])
-        raise UserError(
-            f"data.shards: {_named(table, row)} has no frame number; rebuild with {_build(benchmark)}"
-        )
-    frame = table.column("frame").to_numpy().astype(np.int32)
-    videos = table.column("video").fill_null("").combine_chunks().dictionary_encode()
-    codes = videos.indices.to_numpy()
-    order = np.lexsort((frame, codes, subject))
-    one, other = order[:-1], order[1:]
-    same = (subject[one] == subject[other]) & (codes[one] == codes[other]) & (frame[one] == frame[other])
+    """(video, frame), each (n,). Pictures without a number are told apart by their keys."""
+    unnumbered = table.column("frame").is_null().to_numpy()
+    if benchmark.subjects and unnumbered.any():
+        named = _named(table, int(np.argmax(unnumbered)))
+        raise UserError(f"data.shards: {named} has no frame number; rebuild with {_build(benchmark)}")
+    frame = table.column("frame").fill_null(0).to_numpy().astype(np.int32)
+    codes, video = _texts(table.column("video"))
+    keys = np.where(unnumbered, _texts(table.column("key"))[0], -1)
+    order = np.lexsort((keys, frame, codes, subject))
+    told = np.stack([subject, codes, frame, keys], axis=1)[order]
+    same = (told[1:] == told[:-1]).all(axis=1)
     if same.any():
-        row = int(other[np.argmax(same)])
+        row = int(order[1:][np.argmax(same)])
         raise UserError(f"data.shards: {_named(table, row)} is there twice; name each corpus once")
-    return np.array(videos.dictionary.to_pylist(), dtype=np.str_)[codes], frame
+    return video, frame
+
+
+def _texts(column: pa.ChunkedArray) -> tuple[Ints, NDArray[np.str_]]:
+    """((n,) numbers of the texts, (n,) texts); the empty one where there is none."""
+    found = column.fill_null("").combine_chunks().dictionary_encode()
+    numbers = found.indices.to_numpy().astype(np.int64)
+    return numbers, np.array(found.dictionary.to_pylist(), dtype=np.str_)[numbers]
 
 
 def _named(table: pa.Table, row: int) -> str:
     """A frame, for a message."""
-    key, _, subject, video, frame = (table.column(name)[row].as_py() for name in _COLUMNS[:-1])
+    key, subject, video, frame = (
+        table.column(name)[row].as_py() for name in ("key", "identity", "video", "frame")
+    )
+    if frame is None and video is None:
+        return f"the picture {key}"
     return f"frame {frame} of {subject}'s video {video} (sample {key})"

@@ -198,7 +198,7 @@ def _fold(first: Predictions, last_epoch: int, columns: dict[str, Column], curve
             f"subject {both[0]} of {header.dataset} is in both the validation and the test part; make the "
             "split anew"
         )
-    where = f"fold {header.fold} of {header.dataset}" if header.fold else header.dataset
+    where = f"fold {header.fold} of {header.dataset}" if header.folds > 1 else header.dataset
     notes = list(check_support(target, test.target, header.outputs, where))
     if last_epoch < header.epochs:
         notes.append(f"{where}: the last epoch evaluated is {last_epoch} of {header.epochs} planned.")

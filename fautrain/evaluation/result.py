@@ -175,10 +175,12 @@ def aggregate(folds: Iterable[FoldResult], resamples: int = 2000) -> Result:
 def coverage(result: Result) -> str:
     """Which folds are in the means.
 
-    Such as `mean over the 3 folds`, `folds 1, 2 of 3 only` or `the whole data set`.
+    Such as `mean over the 3 folds`, `folds 1, 2 of 3 only`, `the official test part` or `the whole data set`.
     """
     if not result.folds:
         return "the whole data set"
+    if result.folds_total == 1:
+        return "the official test part"
     if len(result.folds) == result.folds_total:
         return f"mean over the {result.folds_total} folds"
     word = "fold" if len(result.folds) == 1 else "folds"
@@ -306,7 +308,7 @@ def _check(runs: list[FoldResult]) -> None:
 
 
 def _where(run: FoldResult) -> str:
-    return f"fold {run.fold} of {run.dataset}" if run.fold else run.dataset
+    return f"fold {run.fold} of {run.dataset}" if run.folds > 1 else run.dataset
 
 
 def _folds(runs: list[FoldResult]) -> str:

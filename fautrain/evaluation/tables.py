@@ -40,7 +40,7 @@ class Table:
 
 def tables(result: Result, benchmark: Benchmark) -> list[Table]:
     """All tables: the headline measure beside the papers', other measures, each fold, support."""
-    return [main_table(result, benchmark), _measures(result), _folds(result), _support(result)]
+    return [main_table(result, benchmark), _measures(result), _folds(result), _support(result, benchmark)]
 
 
 def main_table(result: Result, benchmark: Benchmark) -> Table:
@@ -167,7 +167,7 @@ def _means(target: type[Target], measures: Mapping[str, Sequence[float | None]])
     return [m.written(_mean(measures[m.name])) for m in target.measures if m.by_fold]
 
 
-def _support(result: Result) -> Table:
+def _support(result: Result, benchmark: Benchmark) -> Table:
     target = result.target
     # The test frames of a fold are the same for all seeds.
     runs = [run for run in result.runs if run.seed == result.seeds[0]]
@@ -179,7 +179,7 @@ def _support(result: Result) -> Table:
     if len(rows) > 1:
         counts = target.support(np.sum([run.baseline_statistics for run in runs], axis=0))
         rows.append(Row(("sum", f"{result.subjects}", f"{result.frames:,}", *counts), "ours"))
-    head = ("fold", "test subjects", "test frames", *result.outputs)
+    head = ("fold", f"test {benchmark.unit}s", "test frames", *result.outputs)
     return Table(target.words.support, head, tuple(rows))
 
 

@@ -30,11 +30,11 @@ def markdown(result: Result, benchmark: Benchmark) -> str:
     """
     first, *others = tables(result, benchmark)
     warning = words.warning(result, benchmark)
-    explained = [f"- **{name}**: {text}." for name, text in words.rows(result)]
+    explained = [f"- **{name}**: {text}." for name, text in words.rows(result, benchmark)]
     parts = [
         f"# {words.title(result, benchmark)}",
         f"**{warning}**" if warning else "",
-        words.lead(result),
+        words.lead(result, benchmark),
         words.seeds(result),
         _table(first),
         words.comparison(result, benchmark),

@@ -49,15 +49,18 @@ def missing(absent: Sequence[str], benchmark: Benchmark) -> str:
     )
 
 
-def lead(result: Result) -> str:
+def lead(result: Result, benchmark: Benchmark) -> str:
     """The numbers in one sentence."""
     measure, words, bounds = result.target.headline, result.target.words, ""
     written = measure.written
     if result.last.bounds:
         low, high = map(written, result.last.bounds.mean)
         bounds = f" (95 % interval {low} to {high})"
+    tested = f"{result.frames:,} frames of {result.subjects:,} {_people(benchmark)}"
+    if benchmark.unit == "picture":
+        tested = f"{result.frames:,} pictures"
     return (
-        f"On {result.frames:,} frames of {result.subjects:,} people that it has not seen in training, the "
+        f"On {tested} that it has not seen in training, the "
         f"model reaches a mean {measure.name} of {written(result.last.mean)}{measure.unit}{bounds} over "
         f"{len(result.outputs)} {words.output}s; {words.baseline_phrase} reaches "
         f"{written(result.baseline.mean)}{measure.unit}."
@@ -97,7 +100,7 @@ def comparison(result: Result, benchmark: Benchmark) -> str:
     return f"{which}{optimistic}{limits}"
 
 
-def rows(result: Result) -> list[tuple[str, str]]:
+def rows(result: Result, benchmark: Benchmark) -> list[tuple[str, str]]:
     """(name of a row, what it is)."""
     target = result.target
     measure, words = target.headline, target.words
@@ -105,11 +108,13 @@ def rows(result: Result) -> list[tuple[str, str]]:
     last = f"the model after the last epoch{unchosen}. Nothing is chosen by looking at results"
     found = [(measure.name, measure.about), (last_name(target), last)]
     if result.selected:
-        found.append((SELECTED, _selected(result)))
-    published = f"{_chosen(words)} on the test subjects themselves, as FMAE's released code reports it"
+        found.append((SELECTED, _selected(result, benchmark)))
+    published = (
+        f"{_chosen(words)} on the test {benchmark.unit}s themselves, as FMAE's released code reports it"
+    )
     found += [(PUBLISHED, published), (words.baseline, words.baseline_about)]
     if result.last.bounds:
-        found.append(("95 % interval", _interval(result)))
+        found.append(("95 % interval", _interval(result, benchmark)))
     if len(result.folds) > 1:
         pooled = (
             f"all folds' test frames are put together before {measure.name} is computed, each at its own "
@@ -127,26 +132,34 @@ def _chosen(words: Words) -> str:
     return f"the epoch, and the one {words.choice} for all {words.short}s, that do best"
 
 
-def _selected(result: Result) -> str:
+def _selected(result: Result, benchmark: Benchmark) -> str:
     counts = sorted({len(run.validation_subjects) for run in result.runs})
     count = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    each = " of each fold" if result.folds else ""
+    each, unit = " of each fold" if result.folds_total > 1 else "", benchmark.unit
     chosen, applied = _chosen(result.target.words), "are" if result.target.words.choice else "is"
     return (
-        f"{count} training subjects{each} are kept out of training. T{chosen[1:]} on them {applied} then "
-        "applied to the test subjects, who have no say"
+        f"{count} training {unit}s{each} are kept out of training. T{chosen[1:]} on them {applied} then "
+        f"applied to the test {unit}s, {'who' if unit == 'subject' else 'which'} have no say"
     )
 
 
-def _interval(result: Result) -> str:
+def _interval(result: Result, benchmark: Benchmark) -> str:
     by_fold = ", fold by fold" if len(result.folds) > 1 else ""
+    people, alone = _people(benchmark), ""
+    if benchmark.unit == "picture":
+        alone = "Nobody knows who is shown, so each picture counts as a person of its own. "
     return (
-        f"how far the number moves when other people are tested: of the {result.subjects} test subjects as "
-        f"many are drawn anew with replacement, {result.resamples:,} times{by_fold}, and the middle 95 % of "
-        f"the {result.target.headline.name} are given. The training is not repeated, and with few people "
-        "the interval is rather too narrow. "
-        f'"{PUBLISHED}" has none, as its choice would change with the people'
+        f"how far the number moves when other {people} are tested: of the {result.subjects} test "
+        f"{benchmark.unit}s as many are drawn anew with replacement, {result.resamples:,} times{by_fold}, "
+        f"and the middle 95 % of the {result.target.headline.name} are given. {alone}The training is not "
+        f"repeated, and with few {people} the interval is rather too narrow. "
+        f'"{PUBLISHED}" has none, as its choice would change with the {people}'
     )
+
+
+def _people(benchmark: Benchmark) -> str:
+    """Whom the bootstrap draws anew."""
+    return "people" if benchmark.unit == "subject" else f"{benchmark.unit}s"
 
 
 def seeds(result: Result) -> str:

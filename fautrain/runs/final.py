@@ -76,6 +76,7 @@ class Card:
     """Whether the faces were drawn ones."""
     train_frames: int
     train_subjects: tuple[str, ...]
+    """Empty where nobody knows who is shown."""
     config: FinetuneConfig
     """The run's settings."""
     benchmark: Benchmark

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from facecorpus.errors import UserError
 from fautrain import checkpoint
 from fautrain.config import FinetuneConfig
@@ -82,7 +80,7 @@ def prepare(
 ) -> Folds:
     """The folds of `finetune`, all checked before one is trained: a mistake must not wait for a night."""
     bench = benchmark(config.data.dataset)
-    wanted = tuple(folds) or tuple(range(1, len(bench.folds) + 1))
+    wanted = tuple(folds) or tuple(bench.numbers)
     if resume not in ("auto", "no"):
         raise UserError(f"--resume {resume}: give auto or no")
     labels = open_labels(config, bench, accelerator.process_index, accelerator.num_processes)
@@ -190,7 +188,7 @@ def _write_final(
             **columns,
             "drawn": result.drawn,
             "train_frames": len(parts.train),
-            "train_subjects": tuple(bench.subjects[i] for i in np.unique(labels.subject[parts.train])),
+            "train_subjects": () if bench.unit == "picture" else labels.names(parts.train),
             "config": config,
             "benchmark": bench,
             "crops": crops(labels.corpus),

@@ -113,7 +113,7 @@ def probe_features(
         labels.video[chosen],
         labels.frame[chosen],
         seed=seed,
-        subjects=labels.benchmark.subjects,
+        subjects=labels.subjects,
     )
 
 
@@ -128,7 +128,7 @@ def draw_embedding(
         labels.frame[chosen],
         labels.targets[chosen],
         seed=seed,
-        subjects=labels.benchmark.subjects,
+        subjects=labels.subjects,
     )
     draw_tsne(found, out / "tsne.png", labels.outputs)
     draw_tsne_aus(found, out / "tsne-aus.png", labels.outputs)

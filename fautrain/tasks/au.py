@@ -55,13 +55,16 @@ class Fold(NamedTuple):
     @property
     def about(self) -> str:
         """The parts in words."""
-        names, labels = self.labels.benchmark.subjects, self.labels
+        labels, unit = self.labels, self.labels.benchmark.unit
 
         def part(indices: NDArray[np.int64]) -> str:
-            return f"{len(indices):,} frames of {len(np.unique(labels.subject[indices]))} subjects"
+            if unit == "picture":
+                return f"{len(indices):,} pictures"
+            return f"{len(indices):,} frames of {len(np.unique(labels.subject[indices]))} {unit}s"
 
-        held = sorted(names[i] for i in np.unique(labels.subject[self.parts.validation]).tolist())
-        chosen = f", validates on {part(self.parts.validation)} ({', '.join(held)})" if held else ""
+        held = sorted(labels.names(self.parts.validation))
+        who = "" if unit == "picture" else f" ({', '.join(held)})"
+        chosen = f", validates on {part(self.parts.validation)}{who}" if held else ""
         return f"trains on {part(self.parts.train)}{chosen}, tests on {part(self.parts.test)}"
 
 
@@ -236,7 +239,7 @@ class ActionUnitTask(Task):
 
 
 def _head_index(labels: LabelledSet, split: Split, subjects: str) -> NDArray[np.int64]:
-    known = len(labels.benchmark.subjects)
+    known = len(labels.subjects)
     if subjects == "all":
         return np.arange(known, dtype=np.int64)
     index = np.full(known, -1, dtype=np.int64)

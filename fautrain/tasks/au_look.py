@@ -98,7 +98,7 @@ class PredictionLook:
             epoch=epoch,
             epochs=self.config.train.epochs,
             fold=self.config.data.fold,
-            folds=len(bench.folds),
+            folds=len(bench.numbers),
             seed=self.config.seed,
             drawn=self.drawn,
             absent=labels.absent,
