@@ -143,7 +143,12 @@ TARGET = '''
     from fautrain.targets import TARGETS, UNCODED, Measure, Target, Words
 
     @LOSSES.register("distance")
-    def distance(logits, targets):
+    def distance(options, rates):
+        """The mean distance, whatever the options and how often an output is positive."""
+        assert rates.shape == (2,) and 0 < rates.min() and rates.max() < 1
+        return mean_distance
+
+    def mean_distance(logits, targets):
         """Mean distance over the coded labels."""
         coded = targets.isfinite()
         return (logits - targets).abs()[coded].sum() / coded.sum().clamp(min=1)

@@ -13,7 +13,13 @@ from typing import Any
 
 from facecorpus import typed
 from facecorpus.typed import described, override, to_plain
-from fautrain.config.finetuning import ActionUnitModelConfig, FinetuneConfig, IdentityConfig, LabelledData
+from fautrain.config.finetuning import (
+    ActionUnitModelConfig,
+    FinetuneConfig,
+    IdentityConfig,
+    LabelledData,
+    OutputLossConfig,
+)
 from fautrain.config.parts import (
     CONFIGURATIONS,
     DataConfig,
@@ -39,6 +45,7 @@ __all__ = [
     "MaeModelConfig",
     "ModelConfig",
     "OptimConfig",
+    "OutputLossConfig",
     "PretrainConfig",
     "PretrainData",
     "RunConfig",

@@ -3,6 +3,7 @@ training."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -19,6 +20,12 @@ from fautrain.config.parts import (
     SizeName,
     configuration,
 )
+
+Smooth = Annotated[float, Check(lambda v: 0 < v < math.inf, "a finite number above 0")]
+Exponents = Annotated[
+    tuple[float, float],
+    Check(lambda v: all(0 <= e < math.inf for e in v), "two numbers of at least 0, such as 1,2"),
+]
 
 
 @dataclass(frozen=True)
@@ -67,11 +74,30 @@ class LabelledData(DataConfig):
 
 
 @dataclass(frozen=True)
-class OutputLossConfig:
-    """How the model's outputs are held against the labels."""
+class OutputLossConfig(Checked):
+    """How the model's outputs are held against the labels, and the options that losses have.
 
+    p is the probability of an output, y its label, r its rate: the share of positives among the coded labels
+    of the training frames of the fold.
+    """
+
+    group = "loss"
     kind: str | None = None
-    """Name of the loss (`fautrain.losses`): `bce`; none takes what the benchmark's kind of target says."""
+    """Name of the loss (`fautrain.losses`): `bce`, `weighted-bce`, `mdwa`, `weighted-asymmetric`,
+    `asymmetric`, `dice`, `dice-batch`; none takes what the benchmark's kind of target says."""
+    plus: tuple[str, ...] = ()
+    """Names of further losses that are added to it, 1 : 1."""
+    class_weights: bool = True
+    """Whether weighted losses weigh output i of A by A (1 / r_i) / sum_j (1 / r_j) (AUFormer, Eq. 6)."""
+    margin: Share | None = None
+    """m of `mdwa` (AUFormer, Eq. 6) and `asymmetric` (Ridnik et al. 2021, Eq. 5): where y = 0, p counts as
+    max(p - m, 0); none is 0.1 and 0.05."""
+    gamma: Exponents = (1.0, 2.0)
+    """B_L, B_R of `mdwa`: the exponent of p where y = 0 is B_L + (B_R - B_L) r (AUFormer, Eq. 6)."""
+    focus: Exponents = (0.0, 4.0)
+    """Exponents of `asymmetric` where y = 1 and where y = 0 (Ridnik et al. 2021, Eq. 7)."""
+    smooth: Smooth = 1.0
+    """Epsilon of `dice` (AUFormer, Eq. 8) and `dice-batch`."""
 
 
 @dataclass(frozen=True)

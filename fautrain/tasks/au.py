@@ -20,7 +20,8 @@ from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.folds import Split, split
 from fautrain.data.labels import LabelledSet, read_labels
 from fautrain.data.provenance import is_drawn
-from fautrain.losses import LOSSES
+from fautrain.losses import output_loss
+from fautrain.losses.coded import class_rates
 from fautrain.losses.identity import identity_loss
 from fautrain.models.build import build
 from fautrain.models.flops import vit_training_flops
@@ -118,7 +119,8 @@ class ActionUnitTask(Task):
         super().__init__(config, samples)
         self.config = config
         self.labels, self.parts = labels, parts = samples
-        self.loss = LOSSES.get(config.loss.kind or labels.target.loss)
+        rates = class_rates(labels.targets[parts.train])
+        self.loss = output_loss(config.loss, labels.target.loss, rates)
         self.steps = math.ceil(len(parts.train) / config.data.batch_per_step)
         self.heads = _head_index(labels, parts, config.identity.subjects)
         """Index of each subject of the benchmark in the identity head; -1 for none."""
