@@ -84,7 +84,8 @@ class OutputLossConfig(Checked):
     group = "loss"
     kind: str | None = None
     """Name of the loss (`fautrain.losses`): `bce`, `weighted-bce`, `mdwa`, `weighted-asymmetric`,
-    `asymmetric`, `dice`, `dice-batch`; none takes what the benchmark's kind of target says."""
+    `asymmetric`, `dice`, `dice-batch`, for expressions `ce`, `weighted-ce`; none takes what the
+    benchmark's kind of target says."""
     plus: tuple[str, ...] = ()
     """Names of further losses that are added to it, 1 : 1."""
     class_weights: bool = True

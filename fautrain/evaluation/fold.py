@@ -25,6 +25,7 @@ from fautrain import metrics
 from fautrain.evaluation.predictions import TEST, VALIDATION, Predictions, prediction_files, read_predictions
 from fautrain.metrics import Floats
 from fautrain.targets import TARGETS, Target
+from fautrain.targets.base import Statistics
 
 Sums = tuple[tuple[int | float, ...], ...]
 """(outputs, K): a target's additive statistics; for occurrence true positives, false positives, false
@@ -41,7 +42,7 @@ class Column:
     scores: tuple[float, ...]
     """Headline measure."""
     mean: float
-    """Of the scores."""
+    """Score of all outputs: the mean of the scores, unless the target weighs them otherwise."""
     measures: Mapping[str, tuple[float | None, ...]]
     """Others by name; None where undefined."""
     statistics: tuple[Sums, ...]
@@ -144,7 +145,12 @@ def evaluate_fold(run_dir: Path) -> FoldResult:
 
 def mean_scores(target: type[Target], prediction: NDArray[Any], truth: NDArray[Any]) -> Floats:
     """Mean over the outputs of the headline measure with each choice, (choices,), of frames (n, outputs)."""
-    return target.score(target.statistics(prediction, truth)[0]).mean(axis=-1)
+    return overall(target, target.statistics(prediction, truth)[0])
+
+
+def overall(target: type[Target], statistics: Statistics) -> Floats:
+    """The score (...) of all outputs, of statistics (..., outputs, K)."""
+    return target.overall(target.score(statistics), statistics).mean(axis=-1)
 
 
 def check_support(
@@ -244,14 +250,14 @@ def _columns(
 
 
 def _column(target: type[Target], test: Predictions, choice: int, statistics: NDArray[Any]) -> Column:
-    scores = target.score(statistics.sum(axis=0))
+    total = statistics.sum(axis=0)
     value = target.choices[choice]
     measured = target.measured(test.prediction, test.target, value)
     return Column(
         epoch=test.header.epoch,
         choice=value,
-        scores=floats(scores),
-        mean=float(scores.mean()),
+        scores=floats(target.score(total)),
+        mean=float(overall(target, total)),
         measures={measure.name: known(measured[measure.name]) for measure in target.measures},
         statistics=tuple(map(_sums, statistics)),
     )

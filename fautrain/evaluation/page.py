@@ -14,7 +14,7 @@ from fautrain.charts import Bar, Curve, bars, plot, round_values
 from fautrain.evaluation import words
 from fautrain.evaluation.fold import FoldResult
 from fautrain.evaluation.result import Interval, Result, coverage
-from fautrain.evaluation.tables import PAPER, reference, tables
+from fautrain.evaluation.tables import Reference, reference, tables
 from fautrain.targets import Measure, Target
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def render(result: Result, benchmark: Benchmark) -> str:
         benchmark: the one that is tested on.
     """
     first, *others = tables(result, benchmark)
-    target = result.target
+    target, paper = result.target, reference(result, benchmark)
     return page_template("fautrain.evaluation", score=target.headline.written).render(
         result=result,
         measure=target.headline,
@@ -54,25 +54,22 @@ def render(result: Result, benchmark: Benchmark) -> str:
         explained=words.rows(result, benchmark),
         main=first,
         others=others,
-        bars=_bar_chart(result, benchmark),
-        reference=PAPER if reference(result, benchmark) else "",
+        bars=_bar_chart(result, paper),
+        reference=paper.system if paper else "",
         panels=_panels(result),
         epochs=any(len(run.curves.epochs) > 1 for run in result.runs),
         validated=any(run.validation_subjects for run in result.runs),
     )
 
 
-def _bar_chart(result: Result, benchmark: Benchmark) -> Markup:
-    """The headline measure of each output and their mean, from 0 to 1 where it is written in percent."""
+def _bar_chart(result: Result, paper: Reference | None) -> Markup:
+    """The headline measure of each output and of all, from 0 to 1 where it is written in percent."""
     measure, last, base, published = result.target.headline, result.last, result.baseline, result.published
-    papers = reference(result, benchmark)
-    whole = len(papers) == len(benchmark.outputs) == len(result.outputs)
-    names = [*result.outputs, "mean"]
+    names = [*result.outputs, result.target.words.whole]
     values = [*last.scores, last.mean]
     intervals = [*last.bounds.scores, last.bounds.mean] if last.bounds else [None] * len(names)
     baselines, dots = [*base.scores, base.mean], [*published.scores, published.mean]
-    diamonds = [papers.get(name) for name in result.outputs]
-    diamonds.append(sum(papers.values()) / len(papers) if whole else None)
+    diamonds = [*map(paper.scores.get, result.outputs), paper.overall] if paper else [None] * len(names)
     highest = [*values, *baselines, *dots, *(high for _, high in filter(None, intervals))]
     top = 1.0 if measure.percent else max(*highest, 0.1)
 
@@ -87,9 +84,9 @@ def _bar_chart(result: Result, benchmark: Benchmark) -> Markup:
             interval=ends and (part(ends[0]), part(ends[1])),
             baseline=part(baseline),
             dot=part(dot),
-            diamond=None if paper is None else part(paper / measure.scale),
+            diamond=None if printed is None else part(printed / measure.scale),
         )
-        for name, value, ends, baseline, dot, paper in zip(
+        for name, value, ends, baseline, dot, printed in zip(
             names, values, intervals, baselines, dots, diamonds, strict=True
         )
     ]
@@ -122,9 +119,10 @@ def _panel(
     fold = run.dataset if run.fold is None else f"Fold {run.fold}"
     done, target = run.curves.epochs, run.target
     measure, choice = target.headline, target.words.choice
+    of_all = f"{target.words.whole.capitalize()} {measure.name}"
     room = max(0.02 * (done[-1] - done[0]), 0.02)  # so that the outer dots are drawn whole
     over_epochs = plot(
-        f"Mean {measure.name} over epochs, {fold}",
+        f"{of_all} over epochs, {fold}",
         _epoch_lines(run),
         across=(done[0] - room, done[-1] + room),
         ticks=_epoch_ticks(done),
@@ -132,7 +130,7 @@ def _panel(
         number=measure.axis,
     )
     over_choices = plot(
-        f"Mean {measure.name} over {choice}s, {fold}",
+        f"{of_all} over {choice}s, {fold}",
         _choice_lines(run),
         across=(0, 1),
         ticks=[(tick / 4, f"{tick / 4:g}") for tick in range(5)],

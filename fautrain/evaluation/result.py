@@ -15,7 +15,7 @@ import numpy as np
 from facecorpus.errors import UserError
 from facecorpus.typed import build, to_plain
 from fautrain import metrics
-from fautrain.evaluation.fold import Column, FoldResult, floats, known
+from fautrain.evaluation.fold import Column, FoldResult, floats, known, overall
 from fautrain.files import publish
 from fautrain.metrics import Floats
 from fautrain.targets import TARGETS, Target
@@ -42,7 +42,7 @@ class Summary:
     scores: tuple[float, ...]
     """Headline measure, mean over folds."""
     mean: float
-    """Mean of `scores` over the outputs."""
+    """Of all outputs (`Column.mean`)."""
     pooled: tuple[float, ...]
     """All folds' test frames together, each at its own fold's epoch and choice."""
     pooled_mean: float
@@ -229,22 +229,27 @@ def _read(kind: type[Kind], path: Path) -> Kind:
 
 
 def _baseline(folds: Sequence[FoldResult]) -> Baseline:
-    scores = np.array([fold.baseline for fold in folds]).mean(axis=0)
-    pooled = folds[0].target.score(np.sum([fold.baseline_statistics for fold in folds], axis=0))
-    return Baseline(floats(scores), float(scores.mean()), floats(pooled), float(pooled.mean()))
+    target, statistics = folds[0].target, np.array([fold.baseline_statistics for fold in folds])
+    scores, total = np.array([fold.baseline for fold in folds]), statistics.sum(axis=0)
+    mean = target.overall(scores, statistics).mean(axis=0).mean()
+    return Baseline(
+        floats(scores.mean(axis=0)), float(mean), floats(target.score(total)), float(overall(target, total))
+    )
 
 
 def _summary(target: type[Target], columns: list[list[Column]], resamples: int) -> Summary:
     """Of a list of seeds per fold; no intervals with no `resamples`."""
     scores = np.array([[column.scores for column in row] for row in columns])  # (folds, seeds, outputs)
     statistics = [np.stack([np.array(column.statistics) for column in row], axis=1) for row in columns]
-    pooled = target.score(np.concatenate(statistics).sum(axis=0)).mean(axis=0)
-    by_fold, by_seed = scores.mean(axis=(1, 2)), scores.mean(axis=(0, 2))
+    total = np.concatenate(statistics).sum(axis=0)
+    pooled = target.score(total)
+    whole = target.overall(scores, np.stack([fold.sum(axis=0) for fold in statistics]))
+    by_fold, by_seed = whole.mean(axis=(1, 2)), whole.mean(axis=(0, 2))
     return Summary(
         scores=floats(scores.mean(axis=(0, 1))),
-        mean=float(scores.mean()),
-        pooled=floats(pooled),
-        pooled_mean=float(pooled.mean()),
+        mean=float(whole.mean()),
+        pooled=floats(pooled.mean(axis=0)),
+        pooled_mean=float(target.overall(pooled, total).mean(axis=0).mean()),
         bounds=_bounds(target, statistics, resamples)
         if resamples and min(map(len, statistics)) > 1
         else None,
@@ -265,15 +270,18 @@ def _bounds(target: type[Target], statistics: Sequence[Statistics], resamples: i
     """Intervals of statistics (subjects, seeds, outputs, K) per fold. All seeds share the drawn subjects."""
 
     def drawn(subjects: Statistics, place: int) -> Floats:
-        return target.score(metrics.resample(subjects, resamples, (0, place))).mean(axis=1)
+        """(2, resamples, outputs): scores, and what the score of all is the mean of."""
+        found = metrics.resample(subjects, resamples, (0, place))
+        scores = target.score(found)
+        return np.stack([scores, target.overall(scores, found)]).mean(axis=2)
 
-    scores = np.mean([drawn(fold, place) for place, fold in enumerate(statistics, start=1)], axis=0)
-    pooled = drawn(np.concatenate(statistics), 1)
+    scores, whole = np.mean([drawn(fold, place) for place, fold in enumerate(statistics, start=1)], axis=0)
+    pooled, pooled_whole = drawn(np.concatenate(statistics), 1)
     return Bounds(
         scores=_intervals(scores),
-        mean=_intervals(scores.mean(axis=1, keepdims=True))[0],
+        mean=_intervals(whole.mean(axis=1, keepdims=True))[0],
         pooled=_intervals(pooled),
-        pooled_mean=_intervals(pooled.mean(axis=1, keepdims=True))[0],
+        pooled_mean=_intervals(pooled_whole.mean(axis=1, keepdims=True))[0],
     )
 
 

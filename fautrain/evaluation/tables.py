@@ -11,13 +11,15 @@ import numpy as np
 from fautrain.evaluation.fold import Column, FoldResult
 from fautrain.evaluation.result import Interval, Result, Summary, coverage
 from fautrain.targets import Measure, Target
+from fautrain.targets.base import Statistics
 
 if TYPE_CHECKING:  # at run time this would load torch, which a report does not need
     from fautrain.data.benchmark import Benchmark, Published
 
 SELECTED, PUBLISHED = "Selected on held-out training subjects", "Published protocol"
-PAPER = "FMAE-IAT"
-"""The paper's system that is shown in the terminal and the bar chart, where it is comparable."""
+PAPERS = ("FMAE-IAT", "FMAE")
+"""The first of these that a benchmark has a row of is shown in the terminal and the bar chart, where it is
+comparable."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,19 @@ class Row:
 
     cells: tuple[str, ...]
     kind: Literal["plain", "ours", "interval", "baseline", "published", "heading"] = "plain"
+    shades: tuple[float | None, ...] = ()
+    """How dark each cell is on the page, from 0 to 1; None for one that is not shaded."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A paper's row that may stand beside ours."""
+
+    system: str
+    scores: Mapping[str, float]
+    """By output, as printed."""
+    overall: float | None
+    """The mean of the scores, or as printed where the paper has no scores; None for some of the outputs."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +54,10 @@ class Table:
 
 
 def tables(result: Result, benchmark: Benchmark) -> list[Table]:
-    """All tables: the headline measure beside the papers', other measures, each fold, support."""
-    return [main_table(result, benchmark), _measures(result), _folds(result), _support(result, benchmark)]
+    """All tables: the headline measure beside the papers', what is taken for what, other measures,
+    each fold, support."""
+    others = [_measures(result), _folds(result), _support(result, benchmark)]
+    return [main_table(result, benchmark), *_shares(result), *others]
 
 
 def main_table(result: Result, benchmark: Benchmark) -> Table:
@@ -66,7 +83,7 @@ def main_table(result: Result, benchmark: Benchmark) -> Table:
         cells = map(measure.printed, (*values, system.mean if whole else None))
         rows.append(Row((system.system, system.where, *cells), "published"))
     title = f"{measure.name} per {words.output}{in_percent(measure)}"
-    return Table(title, ("", "of", *result.outputs, "mean"), tuple(rows), 2)
+    return Table(title, ("", "of", *result.outputs, words.whole), tuple(rows), 2)
 
 
 def last_name(target: type[Target], short: bool = False) -> str:
@@ -93,12 +110,16 @@ def published(result: Result, benchmark: Benchmark) -> tuple[Published, ...]:
     return () if result.trained_on else benchmark.published
 
 
-def reference(result: Result, benchmark: Benchmark) -> dict[str, float]:
-    """Scores by output of the paper that is shown, as printed; empty where it is not comparable."""
-    rows = [row for row in published(result, benchmark) if row.system == PAPER and comparable(result)]
-    return {
-        name: score for row in rows for name, score in _shared(result, benchmark, row) if score is not None
-    }
+def reference(result: Result, benchmark: Benchmark) -> Reference | None:
+    """The paper's row that is shown; none where no row is comparable."""
+    rows = {row.system: row for row in published(result, benchmark)} if comparable(result) else {}
+    row = next((rows[name] for name in PAPERS if name in rows), None)
+    if row is None:
+        return None
+    known = {name: score for name, score in _shared(result, benchmark, row) if score is not None}
+    whole = len(benchmark.outputs) == len(result.outputs)
+    mean = sum(known.values()) / len(known) if len(known) == len(result.outputs) else None
+    return Reference(row.system, known, (mean if known else row.mean) if whole else None)
 
 
 def comparable(result: Result) -> bool:
@@ -111,11 +132,38 @@ def _shared(result: Result, benchmark: Benchmark, row: Published) -> list[tuple[
     return [(name, by_name.get(name)) for name in result.outputs]
 
 
+def _columns(run: FoldResult) -> list[tuple[str, Column]]:
+    """Our columns that a run has, by their names."""
+    last = (last_name(run.target), run.last)
+    named = (last, (SELECTED, run.selected), (PUBLISHED, run.published))
+    return [(name, column) for name, column in named if column]
+
+
+def _shares(result: Result) -> list[Table]:
+    """The confusion matrix of each column, over all folds and seeds; none where the kind has none."""
+    target, totals = result.target, dict[str, Statistics]()
+    for run in result.runs:
+        for name, column in _columns(run):
+            totals[name] = totals.get(name, 0) + np.sum(column.statistics, axis=0)
+    rows: list[Row] = []
+    for name, total in totals.items():
+        if (matrix := target.confusion(total)) is None:
+            return []
+        rows.append(Row((name,), "heading"))
+        for output, counts in zip(result.outputs, matrix.tolist(), strict=True):
+            shares = [count / max(sum(counts), 1) for count in counts]
+            cells = (output, *(f"{100 * share:.1f}" for share in shares), f"{sum(counts):,}")
+            rows.append(Row(cells, shades=(None, *shares, None)))
+    title = f"What each {target.words.output} is taken for, in percent of its frames"
+    return [Table(title, ("shown", *result.outputs, "frames"), tuple(rows))]
+
+
 def _measures(result: Result) -> Table:
     """The target's other measures; the headline pooled over folds where there are several."""
     rows: list[Row] = []
     target, measure = result.target, result.target.headline
-    pooled, called = len(result.folds) > 1, f"{measure.name}, pooled"
+    pooled, called, whole = len(result.folds) > 1, f"{measure.name}, pooled", target.words.whole
+    called += f" (right: {whole})" if whole != "mean" else ""
     told = in_percent(measure, *target.measures)
     for name, summary in summaries(result):
         group: list[Row] = []
@@ -140,8 +188,7 @@ def _folds(result: Result) -> Table:
     target, headline = result.target, result.target.headline
     chosen = target.words.choice
     for run in result.runs:
-        named = ((last_name(target), run.last), (SELECTED, run.selected), (PUBLISHED, run.published))
-        rows += [_fold_row(run, name, column) for name, column in named if column]
+        rows += [_fold_row(run, name, column) for name, column in _columns(run)]
     for name, summary in summaries(result) if len(result.runs) > 1 else ():
         seeds = len(result.seeds)
         over = f"mean over {seeds} seeds" if seeds > 1 else "mean"
@@ -151,7 +198,7 @@ def _folds(result: Result) -> Table:
     listed = [measure for measure in target.measures if measure.by_fold]
     names = ("epoch", chosen) if chosen else ("epoch",)
     which = " and ".join(names) if chosen else "which epoch"
-    head = ("fold", "seed", which, *names, f"mean {headline.name}", *(m.name for m in listed))
+    head = ("fold", "seed", which, *names, f"{target.words.whole} {headline.name}", *(m.name for m in listed))
     return Table(f"Each fold{in_percent(headline, *listed)}", head, tuple(rows), 3)
 
 

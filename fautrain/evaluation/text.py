@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from fautrain.evaluation import words
 from fautrain.evaluation.result import Result, coverage
 from fautrain.evaluation.tables import (
-    PAPER,
     PUBLISHED,
     SELECTED,
     Row,
@@ -60,15 +59,14 @@ def brief(result: Result, benchmark: Benchmark) -> str:
     baseline = [*map(measure.written, (*result.baseline.scores, result.baseline.mean))]
     columns.append((target.words.baseline_short, baseline))
     if paper := reference(result, benchmark):
-        known = [paper.get(name) for name in result.outputs]
-        values = [value for value in known if value is not None]
-        mean = sum(values) / len(values) if len(values) == len(benchmark.outputs) == len(known) else None
-        columns.append((PAPER, [*map(measure.printed, (*known, mean))]))
+        known = map(paper.scores.get, result.outputs)
+        columns.append((paper.system, [*map(measure.printed, (*known, paper.overall))]))
     told = f"{measure.name}{' in percent' if measure.percent else ''}, {coverage(result)}"
     lines = [f"{words.title(result, benchmark)}; {told}", ""]
-    width = max(map(len, ("mean ", *result.outputs))) + 1
+    names = [*result.outputs, target.words.whole]
+    width = max(map(len, ("mean ", *names))) + 1
     lines.append(" " * width + "".join(f"{head:>13}" for head, _ in columns))
-    for at, name in enumerate([*result.outputs, "mean"]):
+    for at, name in enumerate(names):
         lines.append(f"{name:{width}}" + "".join(f"{values[at]:>13}" for _, values in columns))
     lines.append("")
     if warning := words.warning(result, benchmark):

@@ -61,7 +61,8 @@ def lead(result: Result, benchmark: Benchmark) -> str:
         tested = f"{result.frames:,} pictures"
     return (
         f"On {tested} that it has not seen in training, the "
-        f"model reaches a mean {measure.name} of {written(result.last.mean)}{measure.unit}{bounds} over "
+        f"model reaches a{'n' * (words.whole[0] in 'aeiou')} {words.whole} {measure.name} of "
+        f"{written(result.last.mean)}{measure.unit}{bounds} over "
         f"{len(result.outputs)} {words.output}s; {words.baseline_phrase} reaches "
         f"{written(result.baseline.mean)}{measure.unit}."
     )
@@ -113,6 +114,7 @@ def rows(result: Result, benchmark: Benchmark) -> list[tuple[str, str]]:
         f"{_chosen(words)} on the test {benchmark.unit}s themselves, as FMAE's released code reports it"
     )
     found += [(PUBLISHED, published), (words.baseline, words.baseline_about)]
+    found += [(other.name, other.about) for other in target.measures]
     if result.last.bounds:
         found.append(("95 % interval", _interval(result, benchmark)))
     if len(result.folds) > 1:
@@ -166,11 +168,11 @@ def seeds(result: Result) -> str:
     """Mean and spread over seeds; empty with one."""
     if len(result.seeds) < 2:
         return ""
-    measure = result.target.headline
+    measure, whole = result.target.headline, result.target.words.whole
     written = measure.written
     parts = [f"{name} {written(s.mean)} ± {written(s.seed_sd)}" for name, s in summaries(result)]
     return (
         f"All numbers are means over {len(result.seeds)} runs that differ in their seed "
-        f"({', '.join(map(str, result.seeds))}). Mean {measure.name} and its standard deviation over "
-        f"seeds{in_percent(measure)}: {'; '.join(parts)}."
+        f"({', '.join(map(str, result.seeds))}). {whole.capitalize()} {measure.name} and its standard "
+        f"deviation over seeds{in_percent(measure)}: {'; '.join(parts)}."
     )

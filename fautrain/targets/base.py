@@ -35,6 +35,8 @@ class Measure:
     """Whether more is better."""
     by_fold: bool = False
     """Whether the table of folds lists it."""
+    digits: int | None = None
+    """Decimals of a written value; none takes one in percent and three else."""
     about: str = ""
     """What it is, for somebody who has never seen it."""
 
@@ -60,7 +62,8 @@ class Measure:
 
     def printed(self, value: float | None) -> str:
         """A value that is in percent already, where it is written in percent."""
-        return NONE if value is None else f"{value:.1f}" if self.percent else f"{value:.3f}"
+        digits = self.digits or (1 if self.percent else 3)
+        return NONE if value is None else f"{value:.{digits}f}"
 
     def axis(self, value: float) -> str:
         """A round value beside an axis."""
@@ -89,6 +92,8 @@ class Words:
     """One output in full: `action unit`."""
     short: str = "output"
     """One output in short: `AU`."""
+    whole: str = "mean"
+    """What the score of all outputs is called in tables, and before the measure's name: `mean F1`."""
     choice: str = ""
     """What is chosen besides the epoch: `threshold`; empty where nothing is."""
     unchosen: str = ""
@@ -190,6 +195,20 @@ class Target(ABC):
     @abstractmethod
     def score(statistics: Statistics) -> Floats:
         """The headline measure (..., A) of statistics (..., A, K), finite; by convention where undefined."""
+
+    @staticmethod
+    def overall(scores: Floats, statistics: Statistics) -> Floats:
+        """Numbers (..., A) whose mean is the score of all outputs, of their scores (..., A) and statistics
+        (..., A, K): the scores themselves, where every output weighs the same."""
+        del statistics
+        return scores
+
+    @staticmethod
+    def confusion(statistics: Statistics) -> Statistics | None:
+        """How many frames of each output (rows) were taken for each (columns), (A, A), of statistics (A, K);
+        None where outputs do not exclude each other."""
+        del statistics
+        return None
 
     @staticmethod
     @abstractmethod
