@@ -27,8 +27,8 @@ from fautrain.runs.final import load_final
 from fautrain.runs.finetuning import finetune, fold_folder
 from fautrain.runs.inference import Trained, beside, checkpoints, features, load_trained, predictions
 from fautrain.runs.probing import probe_run, sample_frames
-from fautrain.tasks.au import open_labels
 from fautrain.tasks.kept import forget_weights, is_best, keep_weights, weights_path
+from fautrain.tasks.labelled import open_labels
 
 __all__ = ["one_cpu"]  # a fixture, used by name
 

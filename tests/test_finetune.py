@@ -25,7 +25,8 @@ from fautrain.models.reversal import strength
 from fautrain.recipes import finetuning_recipe, pretraining_recipe
 from fautrain.runs.finetuning import finetune, fold_folder
 from fautrain.runs.training import pretrain
-from fautrain.tasks.au import ActionUnitTask, open_labels
+from fautrain.tasks.au import ActionUnitTask
+from fautrain.tasks.labelled import open_labels
 
 __all__ = ["one_cpu"]  # a fixture, used by name
 

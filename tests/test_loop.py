@@ -33,7 +33,8 @@ from fautrain.models.vit import Size
 from fautrain.runlog import read_log
 from fautrain.runs.training import pretrain
 from fautrain.runs.training import train as train_to_the_end
-from fautrain.tasks.au import ActionUnitTask, Fold
+from fautrain.tasks.au import ActionUnitTask
+from fautrain.tasks.labelled import Fold
 from fautrain.tasks.mae import PretrainTask
 from fautrain.tasks.mae_look import HeldOut
 from fautrain.threads import choose_threads

@@ -309,7 +309,7 @@ def _figures(outcomes: list[Outcome], runs: Path, out: Path, shards: str) -> Non
     from fautrain.probe import draw_tsne_runs, embed
     from fautrain.runs.inference import checkpoints, features, load_trained
     from fautrain.runs.probing import sample_frames
-    from fautrain.tasks.au import open_labels
+    from fautrain.tasks.labelled import open_labels
 
     shown = [outcome for outcome in outcomes if _in_curves(outcome.point)]
     accuracy: list[RunCurve] = []

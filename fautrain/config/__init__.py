@@ -17,6 +17,7 @@ from fautrain.config.finetuning import (
     ActionUnitModelConfig,
     FinetuneConfig,
     IdentityConfig,
+    LabelledConfig,
     LabelledData,
     OutputLossConfig,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "DataConfig",
     "FinetuneConfig",
     "IdentityConfig",
+    "LabelledConfig",
     "LabelledData",
     "LogConfig",
     "LossConfig",

@@ -1,5 +1,5 @@
-"""The configuration of fine-tuning for action units (task `au`), with or without identity adversarial
-training."""
+"""Configurations of training on labelled sets: what all have, and fine-tuning for action units (task `au`),
+with or without identity adversarial training."""
 
 from __future__ import annotations
 
@@ -121,13 +121,23 @@ class IdentityConfig(Checked):
     """Outputs of the head: all subjects of the benchmark, as released, or those that train."""
 
 
+@dataclass(frozen=True)
+class LabelledConfig(RunConfig):
+    """One fold of training on a labelled set, whatever the model (`fautrain.tasks.labelled`)."""
+
+    data: LabelledData = field(default_factory=LabelledData)
+    loss: OutputLossConfig = field(default_factory=OutputLossConfig)
+
+    def before(self) -> LabelledConfig | None:
+        """The run on the same fold whose weights this one starts from, where training has two stages."""
+        return None
+
+
 @configuration("au")
 @dataclass(frozen=True)
-class FinetuneConfig(RunConfig):
-    """One fold of fine-tuning on a labelled set."""
+class FinetuneConfig(LabelledConfig):
+    """One fold of fine-tuning for action units."""
 
     task: str = "au"
     model: ActionUnitModelConfig = field(default_factory=ActionUnitModelConfig)
-    data: LabelledData = field(default_factory=LabelledData)
-    loss: OutputLossConfig = field(default_factory=OutputLossConfig)
     identity: IdentityConfig = field(default_factory=IdentityConfig)

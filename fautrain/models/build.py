@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator
-from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 from facecorpus.plugins import Registry
 from fautrain.config import ActionUnitModelConfig, MaeModelConfig, ModelConfig
-from fautrain.models.convert import load_encoder, load_whole
+from fautrain.models.convert import load_encoder
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.vit import Trunk, size_of
@@ -81,20 +79,6 @@ def build_mae(
             checkpoint_activations=checkpoint_activations,
         )
         return _complete(model, config)
-
-
-def load(config: ActionUnitModelConfig, outputs: int, where: str | Path) -> ActionUnitModel:
-    """A trained model in evaluation mode, without its identity head.
-
-    Args:
-        where: as for `load_whole`.
-
-    Raises:
-        UserError: the weights cannot be read or are another model's.
-    """
-    model = build(replace(config, init=None, drop_path=0.0), outputs)
-    load_whole(model, where)
-    return model.eval()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from facecorpus.errors import UserError
@@ -148,7 +148,7 @@ def _check_architecture(model: Trunk, tensors: Mapping[str, Tensor], file: str) 
         )
 
 
-def _refuse_shape(model: Trunk, name: str, found: Tensor, own: Tensor, file: str) -> NoReturn:
+def _refuse_shape(model: nn.Module, name: str, found: Tensor, own: Tensor, file: str) -> NoReturn:
     """Say what differs in terms of what a user can choose."""
     if name.startswith("head."):
         raise UserError(
@@ -160,7 +160,7 @@ def _refuse_shape(model: Trunk, name: str, found: Tensor, own: Tensor, file: str
             f"{file} tells {len(found)} subjects apart, the model {len(own)}: "
             "choose the data set and the subjects of the identity head that it was trained with"
         )
-    if name == "pos_embed":
+    if name == "pos_embed" and isinstance(model, Trunk):
         side = _side(found) * model.patch_px
         raise UserError(
             f"{file} is for images of {side} px, the model for {model.image_px}: set model.image_px to {side}"
@@ -192,7 +192,7 @@ def load_encoder(model: Trunk, where: str | pathlib.Path) -> LoadReport:
     return replace(_load(model, own, tensors, path, interpolated), where="" if part in USUAL else part)
 
 
-def load_whole(model: Trunk, where: str | pathlib.Path) -> LoadReport:
+def load_whole(model: nn.Module, where: str | pathlib.Path) -> LoadReport:
     """Put all weights of a trained model, heads included, into one of the same architecture, to evaluate it.
 
     `where` is as for `load_encoder`. Everything must be there and fit, else a UserError tells what differs;
@@ -200,7 +200,8 @@ def load_whole(model: Trunk, where: str | pathlib.Path) -> LoadReport:
     """
     path = find_weights(where)
     tensors, _ = read_weights(path)
-    _check_architecture(model, tensors, str(path))
+    if isinstance(model, Trunk):
+        _check_architecture(model, tensors, str(path))
     own = model.state_dict()
     missing = tuple(name for name in own if name not in tensors)
     if missing:
@@ -219,7 +220,7 @@ def load_whole(model: Trunk, where: str | pathlib.Path) -> LoadReport:
 
 
 def _load(
-    model: Trunk,
+    model: nn.Module,
     own: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
     path: pathlib.Path,

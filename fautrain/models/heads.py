@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from facecorpus.errors import UserError
+from fautrain.models.flops import vit_training_flops
+from fautrain.models.predictor import Predictor
 from fautrain.models.reversal import reverse_gradient
 from fautrain.models.vit import LAYER_NORM_EPS, Size, Trunk, initialise, initialise_truncated
 
@@ -42,7 +44,7 @@ def identity_head(width: int, subjects: int, layers: int) -> nn.Linear | nn.Sequ
     return nn.Sequential(*parts, nn.Linear(width, subjects))
 
 
-class ActionUnitModel(Trunk):
+class ActionUnitModel(Trunk, Predictor):
     """Encoder, mean of the patch tokens, `fc_norm`, `head`; with `subjects`, `ID_head` behind a reversal.
 
     The encoder's last `norm` is left out, `fc_norm` takes its place; positions are learnt. `drop_path` is the
@@ -101,6 +103,10 @@ class ActionUnitModel(Trunk):
             if self.ID_head is None:
                 return AUOutput(logits, None)
             return AUOutput(logits, self.ID_head(reverse_gradient(features, reversal)))
+
+    def training_flops(self) -> int:
+        """Of the trunk: the heads are nothing beside it."""
+        return vit_training_flops(self)
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -15,20 +15,20 @@ from typing import Any, TypeVar
 
 from facecorpus.errors import UserError
 from facecorpus.plugins import Registry
-from fautrain.config import CONFIGURATIONS, FinetuneConfig, RunConfig
+from fautrain.config import CONFIGURATIONS, LabelledConfig, RunConfig
 
 Recipe = TypeVar("Recipe", bound=Callable[..., RunConfig])
 
 _MISSING = "--recipe {}: there is no such recipe"
 PRETRAINING: Registry[Callable[[], RunConfig]] = Registry(_MISSING, __name__)
 """What `pretrain --recipe` knows, in the order in which `fautrain recipes` lists it."""
-FINETUNING: Registry[Callable[[str], FinetuneConfig]] = Registry(_MISSING, __name__)
+FINETUNING: Registry[Callable[[str], LabelledConfig]] = Registry(_MISSING, __name__)
 """What `finetune --recipe` knows."""
 
 
 def recipe(name: str, *, task: str) -> Callable[[Recipe], Recipe]:
     """Decorator that registers a function as the recipe of that name."""
-    labelled = issubclass(CONFIGURATIONS.get(task), FinetuneConfig)
+    labelled = issubclass(CONFIGURATIONS.get(task), LabelledConfig)
     registry: Registry[Any] = FINETUNING if labelled else PRETRAINING
     return registry.register(name)
 
@@ -47,7 +47,7 @@ def pretraining_recipe(name: str) -> RunConfig:
     return PRETRAINING.get(name)()
 
 
-def finetuning_recipe(name: str, dataset: str) -> FinetuneConfig:
+def finetuning_recipe(name: str, dataset: str) -> LabelledConfig:
     """The fine-tuning configuration of that name for a benchmark.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from facecorpus.errors import UserError
-from fautrain.config import FinetuneConfig, from_plain
+from fautrain.config import LabelledConfig, from_plain
 from fautrain.data.benchmark import benchmark
 from fautrain.data.folds import refuse_shared_subjects
 from fautrain.data.provenance import is_drawn
@@ -18,7 +18,7 @@ from fautrain.files import read_json
 from fautrain.runs.finetuning import refuse_other_tables, write_tables
 from fautrain.runs.folder import CONFIG
 from fautrain.runs.inference import checkpoints, load_trained, predictions
-from fautrain.tasks.au import fold_of, open_labels
+from fautrain.tasks.labelled import fold_of, open_labels
 
 
 def evaluate(out: Path) -> str:
@@ -34,7 +34,7 @@ def evaluate(out: Path) -> str:
     # A benchmark of one's own is known by its file alone.
     config = runs[0] / CONFIG
     named = from_plain(read_json(config, "restore it from a checkpoint")) if config.is_file() else None
-    bench = benchmark(named.data.dataset if isinstance(named, FinetuneConfig) else results[0].dataset)
+    bench = benchmark(named.data.dataset if isinstance(named, LabelledConfig) else results[0].dataset)
     return write_tables(out, bench, results)
 
 

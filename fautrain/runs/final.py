@@ -19,14 +19,14 @@ from facecorpus.errors import UserError
 from facecorpus.typed import build, to_plain
 from fautrain.checkpoint.disk import explained, write_tensors
 from fautrain.checkpoint.environment import versions
-from fautrain.config import FinetuneConfig
+from fautrain.config import LabelledConfig
+from fautrain.config import from_plain as configured
 from fautrain.data.benchmark import Benchmark, from_plain
 from fautrain.evaluation.result import FoldResult
 from fautrain.files import MODEL_FILE, json_bytes, publish, read_json, sha256
-from fautrain.models.build import load
-from fautrain.models.heads import ActionUnitModel
-from fautrain.models.vit import size_of
+from fautrain.models.predictor import Predictor
 from fautrain.models.weights import CARD
+from fautrain.tasks.labelled import bytes_of, trained_model
 
 FORMAT: Final = 2
 """Version of `Card`."""
@@ -77,7 +77,7 @@ class Card:
     train_frames: int
     train_subjects: tuple[str, ...]
     """Empty where nobody knows who is shown."""
-    config: FinetuneConfig
+    config: LabelledConfig
     """The run's settings."""
     benchmark: Benchmark
     """The protocol: outputs, how labels were read, folds."""
@@ -92,7 +92,7 @@ class Card:
 class FinalModel(NamedTuple):
     """A model in evaluation mode on the CPU, and what is known of it."""
 
-    model: ActionUnitModel
+    model: Predictor
     card: Card
 
 
@@ -119,9 +119,12 @@ def load_final(folder: Path) -> FinalModel:
             "use the version that wrote it"
         )
     try:
-        card = build(Card, {**data, "benchmark": from_plain(data["benchmark"])})
+        parts = {"benchmark": from_plain(data["benchmark"]), "config": configured(data["config"])}
+        card = build(Card, {**data, **parts})
         outputs = card.benchmark.target.only(card.config.data.outputs, card.benchmark.name).outputs
-    except (UserError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        config = replace(card.config, model=replace(card.config.model, image_px=card.image_px))
+        least = bytes_of(config, len(outputs))
+    except (UserError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise UserError(f"{folder / CARD} is damaged ({str(error)[:300]}); {remedy}") from None
     weights = folder / MODEL_FILE
     try:
@@ -130,14 +133,11 @@ def load_final(folder: Path) -> FinalModel:
         raise UserError(f"{weights} cannot be read ({error.strerror}); {remedy}") from None
     if found != card.weights_sha256:
         raise UserError(f"{weights} is altered: its SHA-256 is not the one in {CARD}; {remedy}")
-    shape = card.config.model
-    size = size_of(shape.size)
-    least = 2 * size.width * ((card.image_px // shape.patch_px) ** 2 + 3 * shape.patch_px**2)
     if (card.kind, card.outputs) != (card.benchmark.kind, outputs) or least > weights.stat().st_size:
         raise UserError(
             f"{folder / CARD} is damaged (it describes another model than {MODEL_FILE}); {remedy}"
         )
-    return FinalModel(load(replace(shape, image_px=card.image_px), len(card.outputs), weights), card)
+    return FinalModel(trained_model(config, len(outputs), weights), card)
 
 
 def write_final(folder: Path, weights: Path, card: dict[str, Any]) -> None:

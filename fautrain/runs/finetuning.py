@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from facecorpus.errors import UserError
 from fautrain import checkpoint
-from fautrain.config import FinetuneConfig
+from fautrain.config import LabelledConfig
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.data.order import steps_per_epoch
@@ -26,8 +26,8 @@ from fautrain.runs.final import choices, write_final
 from fautrain.runs.folder import choose, refuse_changes
 from fautrain.runs.training import begin, run
 from fautrain.signals import stop_signals
-from fautrain.tasks.au import Fold, fold_of, open_labels
 from fautrain.tasks.kept import weights_path
+from fautrain.tasks.labelled import Fold, fold_of, open_labels
 from fautrain.trainer import Accelerator, Trainer, make_accelerator
 
 DONE = "fold.json"
@@ -46,12 +46,12 @@ class Folds(NamedTuple):
 
     out: Path
     labels: LabelledSet
-    runs: list[FinetuneConfig]
+    runs: list[LabelledConfig]
     parts: list[Fold]
 
 
 def finetune(
-    config: FinetuneConfig, out: Path, *, folds: Sequence[int], seeds: Sequence[int], resume: str
+    config: LabelledConfig, out: Path, *, folds: Sequence[int], seeds: Sequence[int], resume: str
 ) -> None:
     """Train and evaluate folds in `out` and show the tables.
 
@@ -71,7 +71,7 @@ def finetune(
 
 
 def prepare(
-    config: FinetuneConfig,
+    config: LabelledConfig,
     out: Path,
     folds: Sequence[int],
     seeds: Sequence[int],
@@ -123,14 +123,14 @@ def write_tables(out: Path, bench: Benchmark, folds: Sequence[FoldResult]) -> st
     return f"{brief(result, bench)}\nall tables: {out / TABLE}\nreport: {out / PAGE}"
 
 
-def _check_folder(config: FinetuneConfig, run_dir: Path, resume: str) -> None:
+def _check_folder(config: LabelledConfig, run_dir: Path, resume: str) -> None:
     if resume == "no":
         choose(run_dir, resume)
     elif checkpoint.steps(run_dir):
         refuse_changes(config, run_dir)
 
 
-def _fold(config: FinetuneConfig, fold: Fold, run_dir: Path, resume: str, accelerator: Accelerator) -> None:
+def _fold(config: LabelledConfig, fold: Fold, run_dir: Path, resume: str, accelerator: Accelerator) -> None:
     found = begin(config, run_dir, resume, accelerator)
     if found is not None and _is_done(config, fold, run_dir, found):
         return
@@ -146,7 +146,7 @@ def _fold(config: FinetuneConfig, fold: Fold, run_dir: Path, resume: str, accele
     accelerator.wait_for_everyone()
 
 
-def _is_done(config: FinetuneConfig, fold: Fold, run_dir: Path, found: Path) -> bool:
+def _is_done(config: LabelledConfig, fold: Fold, run_dir: Path, found: Path) -> bool:
     """Whether nothing is left to do after checkpoint `found`.
 
     Raises:
@@ -161,7 +161,7 @@ def _is_done(config: FinetuneConfig, fold: Fold, run_dir: Path, found: Path) -> 
 
 
 def _write_final(
-    config: FinetuneConfig, fold: Fold, run_dir: Path, result: FoldResult, trainer: Trainer
+    config: LabelledConfig, fold: Fold, run_dir: Path, result: FoldResult, trainer: Trainer
 ) -> None:
     """The model of the epoch that validation subjects chose, else of the last one."""
     columns = choices(result)

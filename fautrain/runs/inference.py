@@ -16,17 +16,17 @@ from tqdm import tqdm
 from facecorpus.errors import UserError
 from fautrain import checkpoint
 from fautrain.checkpoint.state import read_nested, reading
-from fautrain.config import FinetuneConfig, from_plain
+from fautrain.config import LabelledConfig, from_plain
 from fautrain.data import LoaderState, Normalise, ordered_loader
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.files import MANIFEST, read_json
-from fautrain.models.build import load
-from fautrain.models.heads import ActionUnitModel
+from fautrain.models.predictor import Predictor
 from fautrain.runs.final import is_final, load_final
 from fautrain.runs.folder import CONFIG
 from fautrain.targets import Target
 from fautrain.task import loader_options
+from fautrain.tasks.labelled import trained_model
 from fautrain.trainer import computes_in_bf16
 
 STEP = "step-"
@@ -35,8 +35,8 @@ STEP = "step-"
 class Trained(NamedTuple):
     """A model in evaluation mode, on the GPU where there is one."""
 
-    model: ActionUnitModel
-    config: FinetuneConfig
+    model: Predictor
+    config: LabelledConfig
     benchmark: Benchmark
     """What it was trained on."""
     target: Target
@@ -108,21 +108,21 @@ def load_trained(folder: Path) -> Trained:
     if faults:
         raise UserError(f"{folder} is not whole: {'; '.join(faults)}; use an older one")
     config = from_plain(read_json(path, "use another checkpoint"))
-    if not isinstance(config, FinetuneConfig):
+    if not isinstance(config, LabelledConfig):
         raise UserError(
             f"{folder} is a checkpoint of pretraining (recipe {config.name}), which detects no action units; "
             "give one of 'fautrain finetune'"
         )
     bench = benchmark(config.data.dataset)
     target = bench.target.only(config.data.outputs, bench.name)
-    model = load(config.model, len(target.outputs), folder).to(device)
+    model = trained_model(config, len(target.outputs), folder).to(device)
     with reading(folder):
         epochs = int(read_nested(folder, "progress")["loader"]["epoch"])
     return Trained(model, config, bench, target, folder, epochs, computes_in_bf16(config.train.precision))
 
 
 def features(trained: Trained, labels: LabelledSet, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(len(chosen), D) outputs of `fc_norm` for frames of a labelled set, in their order."""
+    """(len(chosen), D) outputs of the model's `features` for frames of a labelled set, in their order."""
     return _over(trained, labels, chosen, trained.model.features)
 
 
@@ -143,7 +143,7 @@ def _over(
         labels.rows[np.sort(chosen)],
         replace(loader_options(config, 0, 1), batch_per_step=config.data.batch_per_step * 4),
     )
-    device = trained.model.cls_token.device
+    device = next(trained.model.parameters()).device
     normalised = Normalise(config.data.mean, config.data.std).to(device)
     found: list[NDArray[np.float32]] = []
     try:

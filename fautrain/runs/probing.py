@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facecorpus.errors import UserError
 from facecorpus.typed import to_plain
-from fautrain.config import FinetuneConfig
+from fautrain.config import LabelledConfig
 from fautrain.data.labels import LabelledSet
 from fautrain.evaluation import evaluate_fold
 from fautrain.files import json_bytes, publish, refuse_others
@@ -30,7 +30,7 @@ from fautrain.probe import (
     probe,
 )
 from fautrain.runs.inference import Trained, checkpoints, features, load_trained
-from fautrain.tasks.au import open_labels
+from fautrain.tasks.labelled import open_labels
 
 FRAMES_PER_SUBJECT = 200
 """Frames of a subject, drawn at random, of which features are computed: twice what the probe takes, so that
@@ -134,7 +134,7 @@ def draw_embedding(
     draw_tsne_aus(found, out / "tsne-aus.png", labels.outputs)
 
 
-def _with_shards(trained: Trained, shards: str) -> FinetuneConfig:
+def _with_shards(trained: Trained, shards: str) -> LabelledConfig:
     return replace(trained.config, data=replace(trained.config.data, shards=shards))
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,23 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from facecorpus.errors import UserError
 from fautrain.config import FinetuneConfig
-from fautrain.data import Augment, Batch, Loader, make_loader, open_corpus, ordered_loader, shard_cache
-from fautrain.data.benchmark import Benchmark, benchmark
-from fautrain.data.folds import Split, split
-from fautrain.data.labels import LabelledSet, read_labels
-from fautrain.data.provenance import is_drawn
+from fautrain.data import Augment, Batch
+from fautrain.data.folds import Split
+from fautrain.data.labels import LabelledSet
 from fautrain.losses import output_loss
-from fautrain.losses.coded import class_rates
 from fautrain.losses.identity import identity_loss
 from fautrain.models.build import build
-from fautrain.models.flops import vit_training_flops
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.reversal import strength
 from fautrain.noise import uniform_noise
-from fautrain.task import Task, loader_options, task
-from fautrain.tasks.au_look import PredictionLook
+from fautrain.task import task
+from fautrain.tasks.labelled import Fold, LabelledTask
 from fautrain.tasks.mixing import (
     ERASING_DRAWS,
     MIXING_DRAWS,
@@ -43,72 +35,13 @@ _ERASING, _MIXING = 0x45524153, 0x4D495849
 """Added to the seed: each purpose has draws of its own."""
 
 
-class Fold(NamedTuple):
-    """The frames of a labelled set, and which of them train, validate and test."""
-
-    labels: LabelledSet
-    parts: Split
-
-    def fingerprint(self) -> str:
-        """Of the whole corpus."""
-        return self.labels.corpus.fingerprint()
-
-    @property
-    def about(self) -> str:
-        """The parts in words."""
-        labels, unit = self.labels, self.labels.benchmark.unit
-
-        def part(indices: NDArray[np.int64]) -> str:
-            if unit == "picture":
-                return f"{len(indices):,} pictures"
-            return f"{len(indices):,} frames of {len(np.unique(labels.subject[indices]))} {unit}s"
-
-        held = sorted(labels.names(self.parts.validation))
-        who = "" if unit == "picture" else f" ({', '.join(held)})"
-        chosen = f", validates on {part(self.parts.validation)}{who}" if held else ""
-        return f"trains on {part(self.parts.train)}{chosen}, tests on {part(self.parts.test)}"
-
-
-def open_labels(
-    config: FinetuneConfig, bench: Benchmark, rank: int, world: int, outputs: tuple[str, ...] = ()
-) -> LabelledSet:
-    """The labelled frames of the shards that `config.data` names; of its outputs, if no others are given.
-
-    Raises:
-        UserError: there are none, or they are another data set's.
-    """
-    shards = config.data.shards or f"build/{bench.name}"
-    if not config.data.shards and not Path(shards).exists():
-        raise UserError(
-            f"--shards is not given and {shards}, where {bench.title} would be, does not exist; give the "
-            f"shards of your own, or draw people with 'facecorpus synth --sources {bench.source} --out "
-            f"build/recordings' and 'facecorpus build --sources {bench.source} --root build/recordings "
-            f"--out {shards}'"
-        )
-    corpus = open_corpus(shards, shard_cache(config.data.cache), rank, world)
-    return read_labels(corpus, bench, outputs or config.data.outputs)
-
-
-def fold_of(config: FinetuneConfig, labels: LabelledSet) -> Fold:
-    """The fold that `config.data` says.
-
-    Raises:
-        UserError: there is none, or a part of it has no frame.
-    """
-    data = config.data
-    parts = split(labels, data.fold, validation=data.validation, seed=config.seed, every=data.every)
-    return Fold(labels, parts)
-
-
 @task("au")
-class ActionUnitTask(Task):
+class ActionUnitTask(LabelledTask[ActionUnitModel]):
     """The loss is the action units' plus, with an identity head, the identity's (weights 1 : 1).
 
     Lambda acts on the reversed gradient alone. All that is random but drop path and the noise in erased
     rectangles is a function of (seed, epoch, place in the epoch).
     """
-
-    passes = ("predictions",)
 
     def __init__(self, config: FinetuneConfig, samples: Fold) -> None:
         """Makes the model; its first weights are a function of `config.seed` alone.
@@ -118,11 +51,9 @@ class ActionUnitTask(Task):
         """
         super().__init__(config, samples)
         self.config = config
-        self.labels, self.parts = labels, parts = samples
-        rates = class_rates(labels.targets[parts.train])
-        self.loss = output_loss(config.loss, labels.target.loss, rates)
-        self.steps = math.ceil(len(parts.train) / config.data.batch_per_step)
-        self.heads = _head_index(labels, parts, config.identity.subjects)
+        labels = self.labels
+        self.loss = output_loss(config.loss, labels.target.loss, self.rates)
+        self.heads = _head_index(labels, self.parts, config.identity.subjects)
         """Index of each subject of the benchmark in the identity head; -1 for none."""
         adversary = config.identity.strength > 0
         self.terms = ("au_loss", "id_loss") if adversary else ("au_loss",)
@@ -138,35 +69,14 @@ class ActionUnitTask(Task):
         self.loaded = self.model.loaded
 
     @classmethod
-    def open(cls, config: FinetuneConfig, rank: int, world: int) -> Fold:
-        """The labels of the shards, and the fold."""
-        return fold_of(config, open_labels(config, benchmark(config.data.dataset), rank, world))
+    def bare(cls, config: FinetuneConfig, outputs: int) -> ActionUnitModel:
+        """Without an identity head."""
+        return build(replace(config.model, init=None, drop_path=0.0), outputs)
 
-    def loader(self, rank: int, world: int) -> Loader:
-        """The training frames; none may be unusable."""
+    def augment(self) -> Augment:
+        """Random resized crop and flip, then RandAugment."""
         data = self.config.data
-        px = self.config.model.image_px
-        options = replace(
-            loader_options(self.config, rank, world),
-            accumulate=self.config.train.accumulate,
-            augment=Augment("rrc-flip", px, data.rrc_scale, randaugment=data.randaugment),
-            max_bad=0.0,
-        )
-        return make_loader(self.labels.corpus, options, self.labels.rows[self.parts.train])
-
-    def look(self, run_dir: Path, rank: int, world: int) -> PredictionLook:
-        """Predictions of the frames that do not train."""
-        parts, corpus = self.parts, self.labels.corpus
-        rows = self.labels.rows[sorted([*parts.validation.tolist(), *parts.test.tolist()])]
-        batch_per_step = max(self.config.data.batch_per_step, world) * 4
-        options = replace(loader_options(self.config, rank, world), batch_per_step=batch_per_step)
-        loader = ordered_loader(corpus, rows, options)
-        return PredictionLook(loader, self.labels, parts, self.config, run_dir, drawn=is_drawn(corpus))
-
-    @property
-    def network(self) -> ActionUnitModel:
-        """The model with its heads."""
-        return self.model
+        return Augment("rrc-flip", self.config.model.image_px, data.rrc_scale, randaugment=data.randaugment)
 
     def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         """What a step needs, besides the weights.
@@ -174,8 +84,7 @@ class ActionUnitTask(Task):
         uint8 images (n, 3, H, W); targets (n, A); one-hot identities (n, K), or (n, 0) without an identity
         head; lambda (); boxes to erase (n, 4); draws for mixing (5,).
         """
-        place = np.searchsorted(self.labels.rows, batch.samples.numpy())
-        targets = torch.from_numpy(self.labels.targets[place])
+        place, targets = self.place(batch), self.targets(batch)
         identities = torch.zeros(len(place), self.subjects)
         if self.subjects:
             heads = torch.from_numpy(self.heads[self.labels.subject[place]])
@@ -229,15 +138,6 @@ class ActionUnitTask(Task):
     def _draws(self, purpose: int, batch: Batch, numbers: Tensor, count: int) -> Tensor:
         # The compiler's decorator hides the signature.
         return uniform_noise(self.config.seed + purpose, batch.epoch, numbers, count)  # pyright: ignore
-
-    @torch.no_grad()
-    def predictions(self, images: Tensor) -> Tensor:
-        """(n, A) float32, as the target has them, for uint8 images (n, 3, H, W) on the model's device."""
-        return self.labels.target.activation(self.model(self.normalised(images)).logits.float())
-
-    def training_flops(self) -> int:
-        """Operations of one image, forward and backward."""
-        return vit_training_flops(self.model)
 
 
 def _head_index(labels: LabelledSet, split: Split, subjects: str) -> NDArray[np.int64]:

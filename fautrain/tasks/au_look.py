@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fautrain import checkpoint, sharding
-from fautrain.config import FinetuneConfig
+from fautrain.config import LabelledConfig
 from fautrain.data import Loader
 from fautrain.data.folds import Split
 from fautrain.data.labels import LabelledSet
@@ -30,7 +30,7 @@ class PredictionLook:
         loader: Loader,
         labels: LabelledSet,
         parts: Split,
-        config: FinetuneConfig,
+        config: LabelledConfig,
         run_dir: Path,
         drawn: bool,
     ) -> None:
