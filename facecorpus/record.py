@@ -64,13 +64,15 @@ class Record:
     photo_id: str | None = None
     """The source's own id of the photograph, equal for several faces cut from one picture."""
     video: str | None = None
-    """Which recording of the subject: the camera (DISFA: "left", "right") or the task (BP4D: "T1" ...)."""
+    """Which recording of the subject: the camera (DISFA: "left", "right"), the task (BP4D: "T1" ...), trial or
+    clip."""
     frame: int | None = None
     """Number of the frame in its recording, as annotated; DISFA and BP4D count from 1."""
     labels: dict[str, int] | None = None
     """Levels as annotated, by label: "AU12" is the set's main coding (DISFA: intensity 0 to 5; BP4D:
-    occurrence 0 or 1, 9 unknown), "AU12_intensity" a second one (0 to 5, 9 unknown). What was not coded has
-    no key."""
+    occurrence 0 or 1, 9 unknown; GFT and Aff-Wild2: likewise, -999 and -1 unknown), "AU12_intensity" a second
+    one (0 to 5, 9 unknown). What was not coded has no key. Other labels are classes: "expression", or CASME
+    II's "phase"."""
     given_box_xyxy_px: tuple[float, float, float, float] | None = None
     """The source's own face box."""
     given_points_px: tuple[float, ...] | None = None

@@ -302,13 +302,13 @@ def test_a_video_that_holds_fewer_frames_than_it_says(tmp_path: Path) -> None:
         ([], r"holds neither recordings nor labels of DISFA: .* holds nothing; the adapter disfa expects"),
         (
             ["Images/SN001/A1_AU1_TrailNo_1/000.jpg", "Labels/SN001/A1_AU1_TrailNo_1/AU1.txt"],
-            r"these are the trials of DISFA\+, another data set, which no adapter reads; the adapter disfa",
+            r"these are the trials of DISFA\+, another data set; give them as disfa_plus:/.*; the adapter",
         ),
         (
-            ["ActionUnit_Labels/SN001/SN001_au1.txt", "Images/Left/SN001/1.png"],
+            ["ActionUnit_Labels/SN001/SN001_au1.txt", "Images/Left/SN001/first.png"],
             (
-                r"holds labels \(ActionUnit_Labels/SN001/SN001_au1\.txt\) but no recording of DISFA: it "
-                r"holds frames that were extracted \(Images/Left/SN001/1\.png\), and whether they count "
+                r"holds labels \(ActionUnit_Labels/SN001/SN001_au1\.txt\) but no recording of DISFA: no "
+                r"picture or video there is called as .* \(there is Images/Left/SN001/first\.png\);"
             ),
         ),
         (

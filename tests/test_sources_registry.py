@@ -53,7 +53,7 @@ def test_describe_tells_what_an_adapter_reads() -> None:
     assert marked == set(SOURCES)
     assert "--sources celeba" in describe("celeba")
     assert "bp4d_plus/picture_0=frame_1:PATH if pictures count from 0" in describe("bp4d_plus")
-    assert "settings" not in describe("disfa")
+    assert "settings" not in describe("gft")
     with pytest.raises(UserError, match="no data set 'celebb' is known; did you mean 'celeba'"):
         describe("celebb")
 

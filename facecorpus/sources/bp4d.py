@@ -17,7 +17,7 @@ from facecorpus.errors import UserError
 from facecorpus.record import label_order
 from facecorpus.sources.archives import VIDEO, Member
 from facecorpus.sources.codings import INTENSITY, OCCURRENCE, UNKNOWN, Levels, read_levels, read_table
-from facecorpus.sources.labelled import Labelled
+from facecorpus.sources.labelled import PICTURE_0, Labelled
 from facecorpus.sources.recordings import PICTURE, Recording
 from facecorpus.sources.source import adapter
 
@@ -42,12 +42,7 @@ _ONE_UNIT = re.compile(rf"{_PERSON}_{_TASK}_au(\d{{1,3}})\.csv", _FLAGS)
 class BP4D(Labelled):
     """Pictures, zips of them, or videos; `AU_OCC`, and `AU_INT` where it is there."""
 
-    settings: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "picture_0": {
-            "frame_1": "pictures count from 0 and labels from 1",
-            "frame_0": "a picture is called by the number of its frame in the labels",
-        }
-    }
+    settings = PICTURE_0
     columns: ClassVar[Mapping[int, int]] = {column: column for column in range(1, 100)}
     """Column of the occurrence table -> action unit, where its first line does not name them."""
 
@@ -93,14 +88,11 @@ class BP4D(Labelled):
         shown = recording.pictures.keys()
         if self.setting is not None or not frames or 0 not in shown or 0 in frames:
             return
-        meanings = " or ".join(
-            f"{self.adapter}/picture_0={value}:PATH if {meaning}"
-            for value, meaning in self.settings["picture_0"].items()
-        )
         raise UserError(
             f"{self.location}: pictures of {recording.title} are called {min(shown)} to {max(shown)} and its "
             f"labels are of frames {min(frames)} to {max(frames)}: if pictures begin with 0 and labels "
-            f"with 1, every label would be one picture late; say in --sources which it is: {meanings}"
+            "with 1, every label would be one picture late; say in --sources which it is: "
+            + self.ways_to_say("picture_0")
         )
 
     def _add_picture(self, subject: str, task: str, number: int, container: str, member: Member) -> None:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 from facecorpus import storage
 from facecorpus.errors import UserError
@@ -25,6 +26,13 @@ from facecorpus.sources.recordings import Recording, claims_picture, listed
 from facecorpus.sources.source import Part, Source, lies_there
 
 _OTHERS = 1000
+PICTURE_0: Mapping[str, Mapping[str, str]] = {
+    "picture_0": {
+        "frame_1": "pictures count from 0 and labels from 1",
+        "frame_0": "a picture is called by the number of its frame in the labels",
+    }
+}
+"""The setting of data sets of which some copies number pictures from 0 and labels from 1."""
 
 
 class Labelled(Source):
@@ -35,6 +43,8 @@ class Labelled(Source):
     """
 
     recipe = "au"
+    whole: ClassVar[bool] = True
+    """Whether each label tells of a recording's frames up to the last that is annotated."""
 
     def __init__(self, name: str, location: str, cache: str | None = None) -> None:
         super().__init__(name, location, cache)
@@ -62,6 +72,14 @@ class Labelled(Source):
     @abstractmethod
     def expected(self) -> Collection[str]:
         """Labels that every recording should have; a note says where one is missing."""
+
+    def part(self, recording: Recording) -> str | None:
+        """The data set's own split that a recording is of."""
+        return None
+
+    def settle(self) -> None:
+        """Runs once, when all files are sorted and recordings and labels are there: the place to see what
+        only all of them together tell."""
 
     def check_numbering(self, recording: Recording, frames: Collection[int]) -> None:
         """Refuse pictures whose numbers are not surely those of the annotated frames (`UserError`)."""
@@ -147,6 +165,7 @@ class Labelled(Source):
             offset=member.offset,
             bytes=member.bytes,
             identity=recording.subject,
+            split=self.part(recording),
             video=recording.video,
             frame=frame,
             labels=labels,
@@ -155,18 +174,26 @@ class Labelled(Source):
     def _recordings(self) -> list[Recording]:
         """By person, then video; where there are pictures, the video is left aside."""
         if not self._stamps:
-            if not storage.is_dir(self.location):
-                raise self.missing("a folder of recordings")
-            for raw, size, stamp in storage.walk_files(self.location):
-                path = printable(raw)
-                if self.sort(path, size):
-                    self._stamps[path] = stamp
-                elif len(self._others) < _OTHERS and _may_hold_pictures(path):
-                    self._others.append(path)
+            self._stamps = self._sort_files()
         found = self._videos | self._pictures
         if not found or not self.labels:
             raise self._incomplete(found)
         return [found[key] for key in sorted(found)]
+
+    def _sort_files(self) -> dict[str, str]:
+        """Sort all files; returns the stamps of those that belong to the data set."""
+        if not storage.is_dir(self.location):
+            raise self.missing("a folder of recordings")
+        stamps: dict[str, str] = {}
+        for raw, size, stamp in storage.walk_files(self.location):
+            path = printable(raw)
+            if self.sort(path, size):
+                stamps[path] = stamp
+            elif len(self._others) < _OTHERS and _may_hold_pictures(path):
+                self._others.append(path)
+        if self.labels and (self._videos or self._pictures):
+            self.settle()
+        return stamps
 
     def _incomplete(self, found: Mapping[tuple[str, str], Recording]) -> UserError:
         """The error for a place without recordings or without labels: first what is there."""
@@ -210,7 +237,7 @@ class Labelled(Source):
             coding = counted_from_one(coding)
         last = {label: max(levels) for label, levels in coding.items()}
         for label in sorted(last, key=label_order):
-            if last[label] < max(last.values()):
+            if self.whole and last[label] < max(last.values()):
                 self._meet(
                     "labels that end before others, as in a file cut short",
                     f"{label} of {about} ends at frame {last[label]}, others at {max(last.values())}",
@@ -242,6 +269,13 @@ class Labelled(Source):
         if absent:
             self._meet("annotated frames that are not there", f"{absent:,} of {recording.title}")
         return len(there) - (len(annotated) - absent)
+
+    def ways_to_say(self, setting: str) -> str:
+        """What to type for each value of a setting, and when."""
+        return " or ".join(
+            f"{self.adapter}/{setting}={value}:PATH if {meaning}"
+            for value, meaning in self.settings[setting].items()
+        )
 
     def _meet(self, what: str, name: str) -> None:
         self._met[what][name] = None

@@ -20,7 +20,7 @@ class Recording:
 
     subject: str
     video: str
-    """Camera or task."""
+    """Camera, task, trial or clip."""
     container: str
     """The video; or the folder or archive that holds the pictures."""
     pictures: dict[int, Member] = field(default_factory=dict[int, Member])
@@ -40,8 +40,15 @@ class Recording:
         if frame in self.pictures:
             return self.pictures[frame]
         like = PurePosixPath(min(member.path for member in self.pictures.values()))
-        digits = len(like.stem) if like.stem.startswith("0") else 1
-        return Member(str(like.with_stem(f"{frame - self.shift:0{digits}d}")), -1, 0)
+        before = like.stem.rstrip("0123456789")
+        number = like.stem[len(before) :]
+        digits = len(number) if number.startswith("0") else 1
+        return Member(str(like.with_stem(f"{before}{frame - self.shift:0{digits}d}")), -1, 0)
+
+    def renumber(self, shift: int) -> None:
+        """Let the pictures show the frames `shift` behind the numbers that they are called by."""
+        self.pictures = {number + shift: member for number, member in self.pictures.items()}
+        self.shift = shift
 
     def id(self, frame: int) -> str:
         """Id of a frame within its source."""
