@@ -64,8 +64,7 @@ class Record:
     photo_id: str | None = None
     """The source's own id of the photograph, equal for several faces cut from one picture."""
     video: str | None = None
-    """Which recording of the subject: the camera (DISFA: "left", "right"), the task (BP4D: "T1" ...), trial or
-    clip."""
+    """Which recording of the subject: camera (DISFA: "left", "right"), task (BP4D: "T1" ...), trial, clip."""
     frame: int | None = None
     """Number of the frame in its recording, as annotated; DISFA and BP4D count from 1."""
     labels: dict[str, int] | None = None

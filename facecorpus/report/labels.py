@@ -27,7 +27,7 @@ class Cell(NamedTuple):
     """One label in some frames."""
 
     coded: int
-    """Frames that have a level, other than `UNKNOWN`."""
+    """Frames that have a level."""
     positive: int
     """Of these, the frames at or above the label's threshold."""
 
@@ -72,16 +72,21 @@ class SourceLabels:
         A second coding is one of intensities by its name; the main one, of all labels alike, by its levels.
         """
         main = {level for name in self.labels if "_" not in name for _, level in self.levels[name]}
-        return 2 if "_" in label or main - {0, 1, UNKNOWN} else 1
+        return 2 if "_" in label or {level for level in main if _coded(level)} - {0, 1} else 1
 
     def cell(self, label: str, person: str | None = None) -> Cell:
         """Counts of a label, of one person or of all."""
         threshold, coded, positive = self.threshold(label), 0, 0
         for (who, level), count in self.levels[label].items():
-            if level != UNKNOWN and person in (None, who):
+            if _coded(level) and person in (None, who):
                 coded += count
                 positive += count * (level >= threshold)
         return Cell(coded, positive)
+
+
+def _coded(level: int) -> bool:
+    """Whether a code is a level: GFT and Aff-Wild2 write -999 and -1 where BP4D writes `UNKNOWN`."""
+    return level >= 0 and level != UNKNOWN
 
 
 def labels_of(corpus: Corpus) -> list[SourceLabels]:
