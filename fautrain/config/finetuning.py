@@ -30,7 +30,7 @@ Exponents = Annotated[
 
 @dataclass(frozen=True)
 class ActionUnitModelConfig(ModelConfig):
-    """A ViT, the mean of its patch tokens, a layer norm and a linear head (FMAE, section 3.2)."""
+    """A ViT, the mean of its patch tokens, a layer norm and a linear head (FMAE, section 3.2); variants."""
 
     size: SizeName = "large"
     drop_path: ProperShare = 0.1
@@ -38,6 +38,11 @@ class ActionUnitModelConfig(ModelConfig):
     initial: Literal["xavier", "trunc_normal"] = "xavier"
     """How random first weights of the encoder are drawn: as MAE's (sine-cosine positions) or as timm's, which
     the released fine-tuning code uses; of no effect with `init`."""
+    pool: Literal["mean", "class"] = "mean"
+    """What the heads see: the mean of the patch tokens after a fresh layer norm (MAE), or the class token
+    after the encoder's own last norm (a ViT that was trained with labels)."""
+    frozen: bool = False
+    """Whether the encoder stays as it is, so that only heads, adapters and a fresh layer norm learn."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ class OutputLossConfig(Checked):
     benchmark's kind of target says."""
     plus: tuple[str, ...] = ()
     """Names of further losses that are added to it, 1 : 1."""
+    auxiliary: str | None = None
+    """Name of the loss of the adapters' own heads, where they have some; none is that of `kind`."""
     class_weights: bool = True
     """Whether weighted losses weigh output i of A by A (1 / r_i) / sum_j (1 / r_j) (AUFormer, Eq. 6)."""
     margin: Share | None = None

@@ -52,3 +52,8 @@ def output_loss(options: OutputLossConfig, default: str, rates: Tensor) -> Outpu
     """
     parts = [LOSSES.get(name)(options, rates) for name in (options.kind or default, *options.plus)]
     return parts[0] if len(parts) == 1 else _Sum(parts)
+
+
+def auxiliary_loss(options: OutputLossConfig, default: str, rates: Tensor) -> OutputLoss:
+    """That of heads besides the main one; see `output_loss`."""
+    return LOSSES.get(options.auxiliary or options.kind or default)(options, rates)

@@ -59,7 +59,10 @@ def build(
             drop_path=config.drop_path,
             checkpoint_activations=checkpoint_activations,
             initial="xavier" if config.init else config.initial,
+            pool=config.pool,
         )
+        if config.frozen:
+            model.freeze()
         return _complete(model, config)
 
 
@@ -95,4 +98,5 @@ def _complete(model: Model, config: ModelConfig) -> Model:
         model.loaded = str(load_encoder(model, config.init))
     if config.adapter:
         ADAPTERS.get(config.adapter)(model, config)
+        model.adapted = True
     return model

@@ -29,6 +29,8 @@ class AUOutput(NamedTuple):
     """(N, A): action units."""
     identity: Tensor | None
     """(N, K): subjects; None without an identity head."""
+    auxiliary: Tensor | None = None
+    """(N, A): action units again, as the adapters' own heads say; None where they have none."""
 
 
 def identity_head(width: int, subjects: int, layers: int) -> nn.Linear | nn.Sequential:
@@ -47,10 +49,15 @@ def identity_head(width: int, subjects: int, layers: int) -> nn.Linear | nn.Sequ
 class ActionUnitModel(Trunk, Predictor):
     """Encoder, mean of the patch tokens, `fc_norm`, `head`; with `subjects`, `ID_head` behind a reversal.
 
-    The encoder's last `norm` is left out, `fc_norm` takes its place; positions are learnt. `drop_path` is the
-    last block's rate of stochastic depth. `initial` is how the encoder's first weights are drawn: `xavier` as
-    MAE does, beginning with sine-cosine positions, or `trunc_normal` as timm does, positions included.
+    The encoder's last `norm` is left out, `fc_norm` takes its place; positions are learnt. With `pool` as
+    `class` the features are instead the class token after the encoder's own `norm`, without `fc_norm`, as in
+    a ViT that was trained with labels. `drop_path` is the last block's rate of stochastic depth. `initial` is
+    how the encoder's first weights are drawn: `xavier` as MAE does, beginning with sine-cosine positions, or
+    `trunc_normal` as timm does, positions included.
     """
+
+    auxiliary_head: nn.Module | None
+    """Place for heads on what the last adapter hands on (`Inheriting`): `(*carried) -> (N, A)`."""
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class ActionUnitModel(Trunk, Predictor):
         drop_path: float = 0.1,
         checkpoint_activations: bool = False,
         initial: str = "xavier",
+        pool: str = "mean",
     ) -> None:
         super().__init__(
             size,
@@ -71,8 +79,9 @@ class ActionUnitModel(Trunk, Predictor):
             patch_px or size.patch_px,
             checkpoint_activations,
             drop=drop_path,
-            last_norm=False,
+            last_norm=pool == "class",
         )
+        self.pool = pool
         self.pos_embed.requires_grad_()
         if initial == "trunc_normal":
             self.apply(initialise_truncated)
@@ -82,14 +91,24 @@ class ActionUnitModel(Trunk, Predictor):
             self.apply(initialise)
             nn.init.normal_(self.cls_token, std=0.02)
         # After `initialise`: the heads' biases and the identity head's weights are PyTorch's own.
-        self.fc_norm = nn.LayerNorm(size.width, eps=LAYER_NORM_EPS)
+        self.fc_norm = nn.LayerNorm(size.width, eps=LAYER_NORM_EPS) if pool == "mean" else nn.Identity()
         self.head = nn.Linear(size.width, aus)
         nn.init.trunc_normal_(self.head.weight, std=HEAD_STD)
         self.ID_head = identity_head(size.width, subjects, identity_layers) if subjects else None
+        self.register_module("auxiliary_head", None)
+
+    def freeze(self) -> None:
+        """Let nothing of the encoder learn; heads, adapters that are put in later and `fc_norm` do."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith(("fc_norm.", "head.", "ID_head.")))
 
     def features(self, images: Tensor) -> Tensor:
         """What both heads see: normalised images (N, 3, H, W) -> (N, D)."""
-        return self.fc_norm(self.encode(images)[:, 1:].mean(dim=1))
+        return self._pooled(self.encode(images, norm=False))
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        pooled = tokens[:, 0] if self.pool == "class" else tokens[:, 1:].mean(dim=1)
+        return self.fc_norm(self.norm(pooled))  # one of the two does nothing
 
     def forward(self, images: Tensor, reversal: Tensor | float = 0.0) -> AUOutput:
         """Logits of normalised images (N, 3, H, W).
@@ -97,12 +116,13 @@ class ActionUnitModel(Trunk, Predictor):
         `reversal` is lambda (Eq. 3): the identity loss reaches `features` multiplied by minus it, whereas
         `ID_head` gets its own gradient. 0 lets the head learn and leaves the features alone.
         """
-        features = self.features(images)
+        tokens, carried = self.carry(self.blocks, self.with_class(self.embed(images)))
+        features = self._pooled(tokens)
         with _full_precision(features.device):
             logits = self.head(features)
-            if self.ID_head is None:
-                return AUOutput(logits, None)
-            return AUOutput(logits, self.ID_head(reverse_gradient(features, reversal)))
+            identity = None if self.ID_head is None else self.ID_head(reverse_gradient(features, reversal))
+            auxiliary = None if self.auxiliary_head is None else self.auxiliary_head(*carried)
+            return AUOutput(logits, identity, auxiliary)
 
     def training_flops(self) -> int:
         """Of the trunk: the heads are nothing beside it."""

@@ -145,6 +145,19 @@ def drop_path(branch: Tensor, rate: float | Tensor) -> Tensor:
     return branch * (kept.to(dtype) / (1 - rate))
 
 
+class Inheriting(nn.Module, ABC):
+    """An adapter that also learns from the one before it: that beside the attention of its block, or beside
+    the MLP of the block below."""
+
+    @abstractmethod
+    def forward(self, normed: Tensor, *carried: Tensor) -> tuple[Tensor, ...]:
+        """(what is added (N, T, D), *what is handed on) of normed tokens (N, T, D) and what was handed on;
+        nothing is handed to the first.
+
+        It may not hand on parameters: where weights are split over GPUs they are gone after its block.
+        """
+
+
 class Block(nn.Module):
     """Pre-norm transformer block, (N, T, D) -> (N, T, D); `drop` is its rate of stochastic depth."""
 
@@ -166,16 +179,32 @@ class Block(nn.Module):
         self.register_module("attn_adapter", None)
         self.register_module("mlp_adapter", None)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Attention, then the MLP, each with its adapter added to its input."""
-        tokens = tokens + self._branch(self.norm1(tokens), self.attn, self.attn_adapter)
-        return tokens + self._branch(self.norm2(tokens), self.mlp, self.mlp_adapter)
+    def forward(self, tokens: Tensor, *carried: Tensor) -> Any:
+        """Attention, then the MLP, each with its adapter added to its output; see `Inheriting`.
 
-    def _branch(self, normed: Tensor, part: nn.Module, adapter: nn.Module | None) -> Tensor:
+        Returns the tokens, or where adapters hand something on `(tokens, *carried)`.
+        """
+        tokens, carried = self._beside(tokens, self.norm1, self.attn, self.attn_adapter, carried)
+        tokens, carried = self._beside(tokens, self.norm2, self.mlp, self.mlp_adapter, carried)
+        return (tokens, *carried) if carried else tokens
+
+    def _beside(
+        self,
+        tokens: Tensor,
+        norm: nn.Module,
+        part: nn.Module,
+        adapter: nn.Module | None,
+        carried: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        normed = norm(tokens)
         branch = part(normed)
-        if adapter is not None:
+        if isinstance(adapter, Inheriting):
+            added, *carried_on = adapter(normed, *carried)
+            branch, carried = branch + added, tuple(carried_on)
+        elif adapter is not None:
             branch = branch + adapter(normed)
-        return drop_path(branch, self.rate) if self.training and self.drops else branch
+        kept = drop_path(branch, self.rate) if self.training and self.drops else branch
+        return tokens + kept, carried
 
 
 class PatchEmbed(nn.Module):
@@ -207,6 +236,8 @@ class Trunk(nn.Module, ABC):
 
     loaded: str | None = None
     """What was taken of `model.init`, in words."""
+    adapted: bool = False
+    """Whether adapters were put into it."""
 
     def __init__(
         self,
@@ -261,17 +292,23 @@ class Trunk(nn.Module, ABC):
 
     def run_blocks(self, blocks: nn.ModuleList, tokens: Tensor) -> Tensor:
         """Apply blocks in turn; `checkpoint_activations` keeps only their inputs and recomputes the rest."""
+        return self.carry(blocks, tokens)[0]
+
+    def carry(self, blocks: nn.ModuleList, tokens: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As `run_blocks`, and what the last adapter hands on (`Inheriting`)."""
         recompute = self.checkpoint_activations and torch.is_grad_enabled()
+        # What a block draws at random (stochastic depth, adapters' dropout) the second pass must draw again.
+        draws = self.training and (self.drop > 0 or self.adapted)
+        carried: tuple[Tensor, ...] = ()
         for block in blocks:
-            # Of a block only stochastic depth is random; the second pass must drop what the first dropped.
-            tokens = (
-                checkpoint(
-                    block, tokens, use_reentrant=False, preserve_rng_state=self.training and self.drop > 0
-                )
+            found: Any = (
+                checkpoint(block, tokens, *carried, use_reentrant=False, preserve_rng_state=draws)
                 if recompute
-                else block(tokens)
+                else block(tokens, *carried)
             )
-        return tokens
+            tokens, *carried_on = found if isinstance(found, tuple) else (found,)
+            carried = tuple(carried_on)
+        return tokens, carried
 
     @abstractmethod
     def forward(self, *inputs: Any, **options: Any) -> Any:

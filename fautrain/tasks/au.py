@@ -14,7 +14,7 @@ from fautrain.config import FinetuneConfig
 from fautrain.data import Augment, Batch
 from fautrain.data.folds import Split
 from fautrain.data.labels import LabelledSet
-from fautrain.losses import output_loss
+from fautrain.losses import auxiliary_loss, output_loss
 from fautrain.losses.identity import identity_loss
 from fautrain.models.build import build
 from fautrain.models.heads import ActionUnitModel
@@ -37,7 +37,8 @@ _ERASING, _MIXING = 0x45524153, 0x4D495849
 
 @task("au")
 class ActionUnitTask(LabelledTask[ActionUnitModel]):
-    """The loss is the action units' plus, with an identity head, the identity's (weights 1 : 1).
+    """The loss is the action units' plus that of the adapters' own heads and, with an identity head, the
+    identity's, where there are such (weights 1 : 1).
 
     Lambda acts on the reversed gradient alone. All that is random but drop path and the noise in erased
     rectangles is a function of (seed, epoch, place in the epoch).
@@ -53,10 +54,10 @@ class ActionUnitTask(LabelledTask[ActionUnitModel]):
         self.config = config
         labels = self.labels
         self.loss = output_loss(config.loss, labels.target.loss, self.rates)
+        self.auxiliary = auxiliary_loss(config.loss, labels.target.loss, self.rates)
         self.heads = _head_index(labels, self.parts, config.identity.subjects)
         """Index of each subject of the benchmark in the identity head; -1 for none."""
         adversary = config.identity.strength > 0
-        self.terms = ("au_loss", "id_loss") if adversary else ("au_loss",)
         self.subjects = int(self.heads.max()) + 1 if adversary else 0
         self.model = build(
             config.model,
@@ -67,6 +68,9 @@ class ActionUnitTask(LabelledTask[ActionUnitModel]):
             seed=config.seed,
         )
         self.loaded = self.model.loaded
+        self.labelled = ("au_loss", "aux_loss") if self.model.auxiliary_head is not None else ("au_loss",)
+        """The terms that are means over labels."""
+        self.terms = (*self.labelled, "id_loss") if adversary else self.labelled
 
     @classmethod
     def bare(cls, config: FinetuneConfig, outputs: int) -> ActionUnitModel:
@@ -121,6 +125,8 @@ class ActionUnitTask(LabelledTask[ActionUnitModel]):
             )
         output = self.model(images, lam)
         values = {"au_loss": self.loss(output.logits, targets)}
+        if output.auxiliary is not None:
+            values["aux_loss"] = self.auxiliary(output.auxiliary, targets)
         if output.identity is None:
             return values
         values["id_loss"] = identity_loss(output.identity, identities, self.config.identity.loss)
@@ -128,12 +134,12 @@ class ActionUnitTask(LabelledTask[ActionUnitModel]):
         return values | {"id_accuracy": right.float().mean()}
 
     def counts(self, *inputs: Tensor) -> dict[str, float]:
-        """`au_loss` is a mean over the coded labels, after mixing."""
+        """Losses of outputs are means over the coded labels, after mixing."""
         images, targets, _, _, _, draws = inputs
         data, coded = self.config.data, targets.isfinite()
         if self.training and (data.mixup or data.cutmix):
             coded = mixed_labels(coded, images.shape[2:], data.mixup, data.cutmix, draws)
-        return {"au_loss": float(coded.sum())}
+        return dict.fromkeys(self.labelled, float(coded.sum()))
 
     def _draws(self, purpose: int, batch: Batch, numbers: Tensor, count: int) -> Tensor:
         # The compiler's decorator hides the signature.
