@@ -108,7 +108,7 @@ def test_the_automatic_part_alone_in_a_zip(tmp_path: Path) -> None:
         archive.writestr("Automatically_Annotated_Images/1/aa.jpg", b"x")
     (tmp_path / "automatically_annotated.csv").write_text(f"{HEADER}\n{ROWS[0]}\n")
     (record,) = affectnet(tmp_path).inventory()
-    assert (record.split, record.labels) == ("train", {"expression": 3})
+    assert (record.split, record.labels) == ("automatic", {"expression": 3})
 
 
 def npy(array: np.ndarray, **options: bool) -> bytes:

@@ -4,6 +4,8 @@
 lack their header), and `Automatically_Annotated_Images` with `automatically_annotated.csv`. 2021:
 `train_set/images/12.jpg` with `train_set/annotations/12_exp.npy`, `_val`, `_aro`, `_lnd`.
 
+What was annotated automatically is a split of its own, `automatic`: no benchmark trains on it unasked.
+
 Expression 10 (Non-Face) is no face: those pictures are left out. 8 (None) and 9 (Uncertain) are faces of no
 certain expression: they are kept, with that as their label. Arrays with pickles in them are not read.
 """
@@ -24,10 +26,10 @@ from facecorpus.sources.layouts import part_named
 
 _LISTS = {
     "Manually_Annotated": {"training.csv": "train", "validation.csv": "val"},
-    "Automatically_Annotated": {"automatically_annotated.csv": "train"},
+    "Automatically_Annotated": {"automatically_annotated.csv": "automatic"},
 }
 _SETS = {"train_set": "train", "val_set": "val"}
-_SPLITS = ("train", "val")
+_SPLITS = ("train", "val", "automatic")
 _UNRATED = -2
 """AffectNet's own valence and arousal of what could not be rated."""
 _NON_FACE = 10

@@ -50,7 +50,7 @@ class LabelledData(DataConfig):
     """Which frames are trained on and tested, and what is done to a training picture."""
 
     dataset: str = ""
-    """Benchmark: a name (`disfa`, `bp4d`, `bp4d_plus`) or the path of a TOML file like those in
+    """Benchmark: a name (`disfa`, `bp4d`, `rafdb`, ...) or the path of a TOML file like those in
     manifests/."""
     fold: Positive = 1
     """Number of the fold, from 1: its subjects are tested, all others train."""

@@ -15,11 +15,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from facecorpus import manifests, typed
 from facecorpus.errors import UserError
 from fautrain.targets import TARGETS, Target
+
+WHOLE: Final = 0.95
+"""Share of the published frames from which a copy of a data set counts as whole. JAA-Net's DISFA, which
+papers compare with, lacks 3.6 % of them."""
+Part = Literal["all", "train", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,15 @@ class Benchmark:
     published: tuple[Published, ...] = ()
     frames: int | None = None
     """Annotated frames, as published."""
+    frames_train: int | None = None
+    """Of the training part of an official split."""
+    frames_test: int | None = None
+    """Of its test part."""
+    rates: tuple[float, ...] = ()
+    """Share in percent of the coded frames of each output that are positive, as published: of all frames, or
+    of those that train in an official split."""
+    people: str = ""
+    """The data set in which subjects of these names are the same people; empty for `source` alone."""
     used_by: tuple[str, ...] = ()
     """Systems evaluated on these outputs and folds."""
 
@@ -91,6 +105,10 @@ class Benchmark:
             self._check_parts()
         for row in self.published:
             self._check_published(row)
+        if self.rates and len(self.rates) != len(self.outputs):
+            raise UserError(
+                f"rates has {len(self.rates)} values for {len(self.outputs)} outputs; give one each"
+            )
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -114,6 +132,20 @@ class Benchmark:
     def tested(self, fold: int) -> tuple[str, ...]:
         """Values of `by` whose frames fold `fold` tests."""
         return self.folds[fold - 1] if self.folds else self.test
+
+    @property
+    def population(self) -> str:
+        """Benchmarks with the same one have the same people under the same names."""
+        return self.people or self.source
+
+    def published_frames(self, part: Part) -> int | None:
+        """How many frames are published; None where nobody says."""
+        return {"all": self.frames, "train": self.frames_train, "test": self.frames_test}[part]
+
+    def is_whole(self, frames: int, part: Part) -> bool:
+        """Whether so many may be the published ones: where no face is found, a frame is lost."""
+        known = self.published_frames(part)
+        return known is None or WHOLE * known <= frames <= known / WHOLE
 
     def _check_parts(self) -> None:
         if self.folds:

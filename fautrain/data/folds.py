@@ -99,11 +99,11 @@ def refuse_shared_subjects(train_set: LabelledSet, train: Ints, test_set: Labell
     Raises:
         UserError: a subject is in both.
     """
-    if train_set.benchmark.source != test_set.benchmark.source:
+    one, other = train_set.benchmark, test_set.benchmark
+    if one.population != other.population:
         return
     shared = {*train_set.names(train)} & {*test_set.names(test)}
     if shared:
-        one, other = train_set.benchmark, test_set.benchmark
         raise UserError(
             f"subject {min(shared)} of {other.source} is in both train ({one.name}) and test ({other.name}); "
             "mend the folds, or test on another data set"

@@ -10,7 +10,7 @@ from fautrain.evaluation.tables import PUBLISHED, SELECTED, in_percent, last_nam
 from fautrain.targets import Words
 
 if TYPE_CHECKING:
-    from fautrain.data.benchmark import Benchmark
+    from fautrain.data.benchmark import Benchmark, Part
 
 _OPTIMISTIC = (
     ": FMAE's were found in that way, and other papers, too, often choose on the test subjects. It is "
@@ -38,7 +38,20 @@ def warning(result: Result, benchmark: Benchmark) -> str:
         )
     if result.absent:
         parts.append(missing(result.absent, benchmark))
+    if (fewer := partial(result, benchmark)) and not result.drawn:
+        parts.append(fewer)
     return " ".join(parts)
+
+
+def partial(result: Result, benchmark: Benchmark) -> str:
+    """That the shards hold other test frames than published; empty where they do not, or nobody knows."""
+    part: Part = "test" if result.folds and benchmark.split == "official" else "all"
+    if len(result.folds) < result.folds_total or benchmark.is_whole(result.frames, part):
+        return ""
+    return (
+        f"{result.frames:,} frames are tested, {benchmark.published_frames(part):,} are published: the "
+        "scores do not compare with the papers' rows."
+    )
 
 
 def missing(absent: Sequence[str], benchmark: Benchmark) -> str:

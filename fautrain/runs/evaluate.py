@@ -64,7 +64,7 @@ def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> str:
     config = trained.config
     labels = open_labels(replace(config, data=replace(config.data, shards=shards)), bench, 0, 1, shared)
     chosen = np.arange(len(labels), dtype=np.int64)
-    if bench.source == own.source:
+    if bench.population == own.population:
         trained_on = open_labels(config, own, 0, 1)
         refuse_shared_subjects(trained_on, fold_of(config, trained_on).parts.train, labels, chosen)
     columns = [ours.index(name) for name in shared]

@@ -13,7 +13,8 @@ from fautrain.config import LabelledConfig
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.labels import LabelledSet
 from fautrain.data.order import steps_per_epoch
-from fautrain.data.provenance import crops
+from fautrain.data.provenance import crops, is_drawn
+from fautrain.data.published import differences
 from fautrain.evaluation import evaluate_fold
 from fautrain.evaluation.page import render
 from fautrain.evaluation.predictions import forget_predictions
@@ -99,8 +100,11 @@ def train_folds(folds: Folds, resume: str, accelerator: Accelerator) -> None:
     """Train and evaluate what `prepare` gave, and show the tables."""
     out, labels, runs, parts = folds
     bench = labels.benchmark
-    if accelerator.is_main_process and labels.absent:
-        print(f"warning: {missing(labels.absent, bench)}", flush=True)
+    if accelerator.is_main_process:
+        if labels.absent:
+            print(f"warning: {missing(labels.absent, bench)}", flush=True)
+        for sentence in () if is_drawn(labels.corpus) else differences(labels):
+            print(f"note: {sentence}", flush=True)
     with stop_signals():  # a signal at the end of one fold must not be forgotten in the next
         for one, fold in zip(runs, parts, strict=True):
             _fold(one, fold, fold_folder(out, one.seed, one.data.fold), resume, accelerator)
