@@ -218,13 +218,13 @@ def verify(
 @app.command(cls=Command)
 def stats(corpus: At, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show the ledger: what became of every source's inputs, by reason; and how kept frames are labelled."""
-    from facecorpus.ledger import close
+    from facecorpus.ledger import COLUMNS, close
     from facecorpus.phases import inventory as phase
     from facecorpus.phases.verify import read_selection
     from facecorpus.report import labels_json, labels_of, labels_text, ledger_json, ledger_text
 
     opened = _opened(corpus)
-    ledgers = close(phase.counts(opened), read_selection(opened))
+    ledgers = close(phase.counts(opened), read_selection(opened, COLUMNS))
     labels = labels_of(opened)
     if as_json:
         typer.echo(json.dumps({**ledger_json(ledgers), "labels": labels_json(labels)}, indent=1))

@@ -15,11 +15,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
 
 from facecorpus.record import State
 
+pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
+
 TERMINAL = (State.KEPT, State.DUPLICATE, State.REJECTED, State.FAILED)
 """Terminal states, best first."""
+COLUMNS = ("source", "state", "reason", "duplicate_kind", "face_index")
+"""Columns of the selection that `close` reads."""
 
 
 @dataclass(slots=True)
@@ -58,39 +64,20 @@ class SourceLedger:
         return cls(data["source"], data["inputs"], data["samples"], Counter(data["states"]), reasons)
 
 
-def input_id(record_id: str) -> str:
-    """Id of the input a record was made from: the id without the `#N` of a further face.
-
-    Only a final `#` and digits are cut; a file whose own name ends so is told apart because the record keeps
-    its `face_index` (see `close`).
-    """
-    head, mark, tail = record_id.rpartition("#")
-    return head if mark and tail.isascii() and tail.isdigit() else record_id
-
-
 def close(inventory_counts: dict[str, int], selection: pa.Table) -> dict[str, SourceLedger]:
-    """The ledger per source, from the number of inventory rows per source and the selection table."""
+    """The ledger per source.
+
+    Args:
+        inventory_counts: inventory rows per source.
+        selection: `COLUMNS` of the selection table, in its order: an input's faces follow its first one.
+    """
     ledgers = {source: SourceLedger(source, count) for source, count in inventory_counts.items()}
-    rank = {str(state): number for number, state in enumerate(TERMINAL)}
-    words = selection["state"].to_pylist()
-    states = np.array([rank.get(word, len(TERMINAL)) for word in words], dtype=np.int8)
-    ids = selection["id"].to_pylist()
-    faces = selection["face_index"].to_pylist()
-    if any(face > 0 for face in faces):
-        inputs = np.array(
-            [input_id(i) if face > 0 else i for i, face in zip(ids, faces, strict=True)], dtype=object
-        )
-        order = np.lexsort((states, inputs.astype(str)))
-        first = np.ones(len(order), dtype=bool)
-        first[1:] = inputs[order][1:] != inputs[order][:-1]
-        rows = np.sort(order[first])
-    else:
-        rows = np.arange(len(ids))
-    kept = pa.array([word == State.KEPT for word in words], pa.bool_())
+    selection = selection.select(COLUMNS)
+    kept = pc.equal(selection["state"], State.KEPT)
     for group in selection["source"].filter(kept).value_counts().to_pylist():
         ledgers.setdefault(group["values"], SourceLedger(group["values"], 0)).samples = group["counts"]
-    part = selection.select(["source", "state", "reason", "duplicate_kind"]).take(pa.array(rows))
-    for group in part.group_by(part.column_names).aggregate([([], "count_all")]).to_pylist():
+    best = selection.take(pa.array(_best_faces(selection))).drop_columns("face_index")
+    for group in best.group_by(best.column_names).aggregate([([], "count_all")]).to_pylist():
         ledger = ledgers.setdefault(group["source"], SourceLedger(group["source"], 0))
         ledger.states[group["state"]] += group["count_all"]
         if group["state"] != State.KEPT:
@@ -98,3 +85,14 @@ def close(inventory_counts: dict[str, int], selection: pa.Table) -> dict[str, So
                 "count_all"
             ]
     return ledgers
+
+
+def _best_faces(selection: pa.Table) -> NDArray[np.int64]:
+    """The row of each input that came furthest, in order; the first where several did."""
+    first = selection["face_index"].to_numpy() == 0
+    if first.all():
+        return np.arange(len(first))
+    states = pc.index_in(selection["state"], value_set=pa.array(TERMINAL, pa.string()))
+    of = np.cumsum(first)
+    order = np.lexsort((pc.fill_null(states, len(TERMINAL)).to_numpy(), of))
+    return order[np.flatnonzero(np.diff(of[order], prepend=-1))]

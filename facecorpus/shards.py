@@ -15,6 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from facecorpus import schema
 
 BLOCK = 512
@@ -27,11 +31,30 @@ def sample_key(record_id: str) -> str:
     return hashlib.blake2b(record_id.encode(), digest_size=schema.KEY_DIGITS // 2).hexdigest()
 
 
-def shuffle_rank(key: str, seed: int) -> int:
-    """Where a sample stands in the shuffle across sources: 64 bits of BLAKE2b of its key, keyed with the
-    recipe's seed."""
-    code = hashlib.blake2b(key.encode(), digest_size=8, key=seed.to_bytes(8, "big"))
-    return int.from_bytes(code.digest(), "big")
+def key_codes(record_ids: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """The keys of samples as numbers, which sort as the keys do: uint64 (N,)."""
+    ids = (i.encode() for chunk in record_ids.chunks for i in chunk.to_pylist())
+    return _hashed(ids, len(record_ids))
+
+
+def key_names(codes: NDArray[np.uint64]) -> pa.StringArray:
+    """The keys of `key_codes`, written out: (N,)."""
+    text = codes.astype(">u8").tobytes().hex().encode()
+    offsets = np.arange(len(codes) + 1, dtype=np.int32) * schema.KEY_DIGITS
+    return pa.StringArray.from_buffers(len(codes), pa.py_buffer(offsets), pa.py_buffer(text))
+
+
+def shuffle_ranks(codes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """Where samples stand in the shuffle across sources: 64 bits of BLAKE2b of the key, keyed with the
+    recipe's seed; uint64 (N,)."""
+    keys = (f"{code:016x}".encode() for code in map(int, codes))
+    return _hashed(keys, len(codes), seed.to_bytes(8, "big"))
+
+
+def _hashed(texts: Iterable[bytes], count: int, key: bytes = b"") -> NDArray[np.uint64]:
+    """64 bits of BLAKE2b of each text, without a Python object for each at once."""
+    digests = (hashlib.blake2b(text, digest_size=8, key=key).digest() for text in texts)
+    return np.fromiter((int.from_bytes(digest, "big") for digest in digests), np.uint64, count)
 
 
 def member_header(name: str, size: int) -> bytes:

@@ -73,8 +73,9 @@ Sample = tuple[str, int]
 def shards_of(
     samples: Sequence[Sample], before: Sequence[Range], size: int
 ) -> tuple[list[Range], dict[int, list[Sample]]]:
-    groups: list[Group] = [("s", group) for group, _ in samples]
-    ranges, shard = place(groups, np.array([rank for _, rank in samples], np.uint64), before, size)
+    groups: list[Group] = [("s", group) for group in {group: None for group, _ in samples}]
+    of = np.array([groups.index(("s", group)) for group, _ in samples], np.int64)
+    ranges, shard = place(groups, of, np.array([rank for _, rank in samples], np.uint64), before, size)
     found: dict[int, list[Sample]] = {}
     for number, sample in zip(shard.tolist(), samples, strict=True):
         found.setdefault(number, []).append(sample)
@@ -134,7 +135,7 @@ def test_what_grows_is_halved_and_what_is_empty_keeps_its_number(
 
 def test_samples_that_the_hash_cannot_tell_apart_stay_together() -> None:
     ranges, found = shards_of([("a", 7)], [], 1)
-    _, shard = place([("s", "a")] * 9, np.full(9, 7, np.uint64), ranges, 1)
+    _, shard = place([("s", "a")], np.zeros(9, np.int64), np.full(9, 7, np.uint64), ranges, 1)
     assert shard.tolist() == [0] * 9 and found == {0: [("a", 7)]}
 
 

@@ -292,4 +292,5 @@ def test_columns_have_the_types_of_the_tables_on_disk() -> None:
     }
     shared = [field for field in RESOLVED if field.name in on_disk]
     assert len(shared) == len(RESOLVED)
-    assert all(on_disk[field.name] == field.type for field in shared)
+    text = {pa.large_string(): pa.string()}  # in memory more than 2 GiB of it may be one column
+    assert all(on_disk[field.name] == text.get(field.type, field.type) for field in shared)

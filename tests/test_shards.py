@@ -7,6 +7,7 @@ import io
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import webdataset as wds
 from hypothesis import given
@@ -99,8 +100,10 @@ def test_a_member_too_large_for_ustar_is_refused() -> None:
 
 def test_keys_and_order_are_stable_across_versions() -> None:
     # Pinned: shards already on a disk must keep their keys.
-    assert (
-        shards.sample_key("celeba/000001.jpg")
-        == hashlib.blake2b(b"celeba/000001.jpg", digest_size=8).hexdigest()
-    )
-    assert shards.shuffle_rank("ab", 0) != shards.shuffle_rank("ab", 1)
+    name = "celeba/000001.jpg"
+    key = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+    codes = shards.key_codes(pa.chunked_array([[name], ["é"]]))
+    assert shards.sample_key(name) == key == shards.key_names(codes)[0].as_py() == f"{int(codes[0]):016x}"
+    rank = hashlib.blake2b(key.encode(), digest_size=8, key=bytes(7) + b"\x01").hexdigest()
+    assert shards.shuffle_ranks(codes, 1)[0] == int(rank, 16)
+    assert shards.shuffle_ranks(codes, 0)[0] != shards.shuffle_ranks(codes, 1)[0]

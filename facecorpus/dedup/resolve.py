@@ -41,9 +41,9 @@ COLUMNS = (
 
 RESOLVED = pa.schema(
     [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("cluster", pa.string()),
-        pa.field("duplicate_of", pa.string()),
+        pa.field("id", pa.large_string(), nullable=False),
+        pa.field("cluster", pa.large_string()),
+        pa.field("duplicate_of", pa.large_string()),
         pa.field("duplicate_kind", pa.string()),
         pa.field("duplicate_distance", pa.int16()),
         pa.field("identity_conflict", pa.bool_(), nullable=False),
@@ -100,7 +100,7 @@ def resolve(table: pa.Table, rules: DedupRules, *, workers: int = 1) -> pa.Table
         ) from error
     place = np.empty(order.size, np.int64)
     place[order] = np.arange(order.size)
-    return _result(table["id"], order, place, id_rank(table), rows, clusters)
+    return _result(table["id"].cast(pa.large_string()), order, place, id_rank(table), rows, clusters)
 
 
 def _rows(table: pa.Table, order: NDArray[np.int64], rules: DedupRules) -> Rows:

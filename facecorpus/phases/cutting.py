@@ -54,11 +54,11 @@ class Range(NamedTuple):
     """Of the shard."""
     group: Group
     start: int
-    """By `shards.shuffle_rank`."""
+    """By `shards.shuffle_ranks`."""
 
 
 def place(
-    groups: Sequence[Group], ranks: Ranks, before: Sequence[Range], size: int
+    groups: Sequence[Group], of: NDArray[np.int64], ranks: Ranks, before: Sequence[Range], size: int
 ) -> tuple[list[Range], NDArray[np.int32]]:
     """The ranges of the shards, and the shard's number of each sample.
 
@@ -67,7 +67,8 @@ def place(
     shard. New ones are numbered after all others, and an empty one keeps its number.
 
     Args:
-        groups: of each sample.
+        groups: of the samples, each once.
+        of: index of each sample's group.
         ranks: of each sample; their order within a group is the order of the shards.
         before: the ranges so far; none where there are no shards yet.
         size: samples in a full shard.
@@ -75,20 +76,20 @@ def place(
     held: dict[Group, list[Range]] = defaultdict(list)
     for each in sorted(before, key=lambda each: each.start):
         held[each.group].append(each)
-    members: dict[Group, list[int]] = defaultdict(list)
-    for at, group in enumerate(groups):
-        members[group].append(at)
+    order = np.lexsort((ranks, of))
+    bounds = np.searchsorted(of[order], np.arange(len(groups) + 1))
     number = max((each.number for each in before), default=-1) + 1
     shard = np.empty(len(ranks), np.int32)
-    for group in sorted(members):
-        here = np.sort(ranks[members[group]])
+    for index, group in sorted(enumerate(groups), key=lambda each: each[1]):
+        members = order[bounds[index] : bounds[index + 1]]
+        here = ranks[members]
         for start in _new_starts(here, [each.start for each in held[group]], size):
             held[group].append(Range(number, group, start))
             number += 1
         held[group].sort(key=lambda each: each.start)
         starts = np.array([each.start for each in held[group]], np.uint64)
         numbers = np.array([each.number for each in held[group]], np.int32)
-        shard[members[group]] = numbers[np.searchsorted(starts, ranks[members[group]], "right") - 1]
+        shard[members] = numbers[np.searchsorted(starts, here, "right") - 1]
     return sorted(each for ranges in held.values() for each in ranges), shard
 
 

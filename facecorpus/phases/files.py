@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, cast
 
 import pyarrow as pa
@@ -58,17 +58,23 @@ def publish_hashed(out: str, path: str, write: Callable[[BinaryIO], object]) -> 
     return made[-1]
 
 
-def publish_parquet(out: str, path: str, table: pa.Table, *, row_groups: list[int] | None = None) -> Output:
-    """Publish a table as zstd Parquet, in row groups of the given sizes (default: one). Equal tables give
-    equal bytes, however they are cut into chunks."""
-    table = table.combine_chunks()
+def publish_parquet(out: str, path: str, table: pa.Table) -> Output:
+    """Publish a table as zstd Parquet, in one row group. Equal tables give equal bytes, however they are cut
+    into chunks."""
+    return publish_row_groups(out, path, table.schema, [table])
+
+
+def publish_row_groups(out: str, path: str, schema: pa.Schema, groups: Iterable[pa.Table]) -> Output:
+    """Publish tables of one schema as the row groups of a Parquet file, each written as it comes; one without
+    rows where there is none."""
 
     def write(file: BinaryIO) -> None:
-        with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
-            start = 0
-            for size in row_groups or [len(table)]:
-                writer.write_table(table.slice(start, size), row_group_size=max(size, 1))
-                start += size
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            table = None
+            for table in groups:
+                writer.write_table(table.combine_chunks(), row_group_size=max(len(table), 1))
+            if table is None:
+                writer.write_table(schema.empty_table())
 
     return publish_hashed(out, path, write)
 

@@ -2,6 +2,8 @@
 
 A single unit: it reads columns, not images, and runs in minutes. It leaves two tables: `selection.parquet`,
 the verdict on every row, and `placement.parquet`, the kept rows in shard order with a row group per shard.
+What is held at once are numbers of the candidates, and their ids; the rest is read once more where it is
+written.
 
 Its mark keeps the ranges of hashes that the shards own. They are fixed by the first selection and only ever
 split, so that a later one changes the shards whose samples change, and no other.
@@ -9,27 +11,34 @@ split, so that a later one changes the shards whose samples change, and no other
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from numpy.typing import NDArray
 
 from facecorpus import schema, shards, storage, units
 from facecorpus.dedup.clusters import load_compiled
-from facecorpus.dedup.resolve import resolve
+from facecorpus.dedup.resolve import COLUMNS, resolve
 from facecorpus.errors import UserError
 from facecorpus.phases import score
 from facecorpus.phases.corpus import Corpus
-from facecorpus.phases.cutting import Range, Ranks, place
-from facecorpus.phases.files import publish_parquet, table_digest
+from facecorpus.phases.cutting import Group, Range, Ranks, place
+from facecorpus.phases.files import publish_row_groups, table_digest
 from facecorpus.phases.phase import Made, Phase
 from facecorpus.progress import say
 from facecorpus.record import State
 from facecorpus.units import Done, Unit
+
+pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
 
 NAME = "select"
 SELECTION = "selection.parquet"
@@ -44,6 +53,17 @@ PLACED = pa.schema(
 
 _PLACE_ONLY = ["unit", "crop_offset"]
 """Columns of the placement that say where a crop is staged; no byte of a shard comes from them."""
+_TOLD = ["id", "source", "face_index", "state", "reason", "detail"]
+"""What the selection repeats of a scored row."""
+_SCORED = [name for name in PLACED.names if name in schema.SCORES.names]
+_PILED = pa.schema([*PLACED, ("shard", pa.int32()), ("rank", pa.uint64()), ("code", pa.uint64())])
+_PACKED = pa.ipc.IpcWriteOptions(compression="zstd")
+_VERDICT = ("cluster", "duplicate_of", "duplicate_kind", "duplicate_distance", "identity_conflict")
+_BINARY = {"sha256": 16, "pixel_hash": 16}
+"""Hashes that are hexadecimal in the tables, and how many of their bytes tell copies apart: 2^64 pictures
+would have to be tried for two with the same 128 bits."""
+ROWS_AT_ONCE = 1 << 17
+"""Rows, at least, of a row group of the selection; and about how many are held to be put in order."""
 
 
 def plan(corpus: Corpus, done: Done) -> list[Unit]:
@@ -74,45 +94,91 @@ def _rules_of_cutting(corpus: Corpus) -> str:
     return units.digest(schema.VERSION, recipe.name, recipe.samples_per_shard, recipe.group_by, recipe.seed)
 
 
+class Decided(NamedTuple):
+    """What is decided of the rows, n in all and m candidates, in inventory order."""
+
+    parts: Sequence[str]
+    starts: NDArray[np.int64]
+    """(parts + 1,): first row of each part, and n."""
+    candidate: NDArray[np.bool_]
+    """(n,)"""
+    verdicts: pa.Table
+    """(m): `_VERDICT`."""
+    codes: NDArray[np.uint64]
+    """(m,): the keys as numbers; see `shards.key_codes`."""
+    ranks: Ranks
+    """(m,)"""
+    shard: NDArray[np.int32]
+    """(m,): -1 for duplicates."""
+
+    def by_part(self) -> Iterator[tuple[str, NDArray[np.bool_], slice]]:
+        """Each part, which of its rows are candidates, and where these are among the m."""
+        at = 0
+        for part, (start, stop) in zip(self.parts, itertools.pairwise(self.starts.tolist()), strict=True):
+            mask = self.candidate[start:stop]
+            yield part, mask, slice(at, at := at + int(mask.sum()))
+
+
 def run(corpus: Corpus, unit: Unit) -> Made:
     """Decide on every row; the mark tells the shards and {state: rows}."""
-    scored, names, rows = read_scored(corpus, unit.spec["parts"])
-    states = np.array(scored["state"].to_pylist(), dtype=object)
-    places = np.flatnonzero(states == State.CANDIDATE)
-    candidates = scored.take(pa.array(places))
+    parts = unit.spec["parts"]
+    starts, candidate, candidates, ended = _read(corpus, parts)
     verdicts = _verdicts(corpus, candidates)
-    chosen = verdicts["duplicate_of"].is_null().to_numpy()
-    states[places] = np.where(chosen, str(State.KEPT), str(State.DUPLICATE))
-    keys = pa.array([shards.sample_key(i) for i in candidates["id"].to_pylist()])
-    owned, shard, order = _shared_out(
-        corpus, keys.filter(pa.array(chosen)), candidates.filter(pa.array(chosen))
-    )
-    kept = places[chosen]
-    decided: dict[str, pa.Array] = {
-        "state": pa.array(states, pa.string()),
-        "key": _spread(keys, places, len(scored)),
-        "shard": _spread(pa.array(shard), kept, len(scored)),
-        "unit": names,
-        "row": rows,
-    }
-    for column in _VERDICT:
-        values = verdicts[column].combine_chunks().cast(schema.SELECTION.field(column).type)
-        decided[column] = _spread(values, places, len(scored))
-    both = {**{name: scored[name] for name in scored.column_names}, **decided}
-    selection = pa.Table.from_arrays([both[name] for name in schema.SELECTION.names], schema=schema.SELECTION)
-    shipped = pa.Table.from_arrays([both[name] for name in PLACED.names], schema=PLACED)
-    numbers, sizes = (found.tolist() for found in np.unique(shard, return_counts=True))
+    kept = verdicts["duplicate_of"].is_null().to_numpy()
+    codes, ranks = _coded(candidates["id"], corpus.recipe.seed)
+    people = candidates.select(["source", "identity"]).filter(pa.array(kept))
+    del candidates  # most of what is held
+    shard = np.full(len(codes), -1, np.int32)
+    owned, shard[kept] = share_out(corpus, ranks[kept], people, units.read_mark(corpus.out, NAME, "all"))
+    decided = Decided(parts, starts, candidate, verdicts, codes, ranks, shard)
+    numbers, sizes = (found.tolist() for found in np.unique(shard[kept], return_counts=True))
     outputs = [
-        publish_parquet(corpus.out, SELECTION, selection),
-        publish_parquet(corpus.out, PLACEMENT, shipped.take(pa.array(kept[order])), row_groups=sizes or None),
+        publish_row_groups(corpus.out, SELECTION, schema.SELECTION, _selection(corpus, decided)),
+        publish_row_groups(corpus.out, PLACEMENT, PLACED, _placement(corpus, decided)),
     ]
-    tables = (read_placed(corpus, group).drop_columns(_PLACE_ONLY) for group in range(len(numbers)))
+    tables = storage.read_row_groups(storage.join(corpus.out, PLACEMENT))
+    digests = [table_digest(table.drop_columns(_PLACE_ONLY)) for table in tables if len(table)]
+    ended += Counter({State.KEPT.value: int(kept.sum()), State.DUPLICATE.value: int((~kept).sum())})
     return outputs, {
         "cut": _rules_of_cutting(corpus),
         "ranges": [(each.number, each.group, f"{each.start:016x}") for each in owned],
-        "placed": list(zip(numbers, sizes, map(table_digest, tables), strict=True)),
-        **Counter(states.tolist()),
+        "placed": list(zip(numbers, sizes, digests, strict=True)),
+        **ended,
     }
+
+
+def read_scored(corpus: Corpus, part: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The scored rows of a part."""
+    return storage.read_table(storage.join(corpus.out, score.rows_path(part)), columns)
+
+
+def read_placed(corpus: Corpus, group: int) -> pa.Table:
+    """Rows of one shard, in its order: a row group of `placement.parquet`."""
+    return storage.read_table(storage.join(corpus.out, PLACEMENT), row_group=group)
+
+
+def _read(
+    corpus: Corpus, parts: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], pa.Table, Counter[str]]:
+    """The first row of each part, which rows are candidates, these, and {state: rows} of the others."""
+    lengths, masks, found, ended = [0], list[NDArray[np.bool_]](), list[pa.Table](), Counter[str]()
+    for part in parts:
+        table = read_scored(corpus, part, ["state", *COLUMNS])
+        mask = pc.equal(table["state"], State.CANDIDATE).to_numpy()
+        ended.update(table["state"].filter(pa.array(~mask)).to_pylist())
+        lengths.append(len(table))
+        masks.append(mask)
+        found.append(_compact(table.select(COLUMNS).filter(pa.array(mask))))
+    return np.cumsum(lengths), np.concatenate(masks), pa.concat_tables(found), ended
+
+
+def _compact(table: pa.Table) -> pa.Table:
+    """Candidates with hashes as bytes, and with ids of which more than 2 GiB are one column."""
+    columns = {name: table[name] for name in table.column_names} | {"id": table["id"].cast(pa.large_string())}
+    for name, size in _BINARY.items():
+        values = [None if text is None else bytes.fromhex(text)[:size] for text in table[name].to_pylist()]
+        columns[name] = pa.chunked_array([pa.array(values, pa.binary(size))])
+    return pa.table(columns)
 
 
 def _verdicts(corpus: Corpus, candidates: pa.Table) -> pa.Table:
@@ -123,72 +189,139 @@ def _verdicts(corpus: Corpus, candidates: pa.Table) -> pa.Table:
     if load_compiled():
         say("select: compiling the search for duplicates, about 20 s")
     # Threads; the result does not depend on them.
-    return resolve(candidates, rules, workers=len(os.sched_getaffinity(0)))
+    return resolve(candidates, rules, workers=len(os.sched_getaffinity(0))).drop_columns("id")
 
 
-def _shared_out(
-    corpus: Corpus, keys: pa.Array, kept: pa.Table
-) -> tuple[list[Range], NDArray[np.int32], NDArray[np.int64]]:
-    """The ranges of the shards, the shard of each kept sample, and the order of all by shard and within it.
+def _coded(ids: pa.ChunkedArray, seed: int) -> tuple[NDArray[np.uint64], Ranks]:
+    """The keys of samples as numbers, and their ranks in the shuffle.
 
     Raises:
         UserError: two ids share a key (a 64-bit collision; expected once in 10^9 corpora of a million
             samples).
     """
-    names = keys.to_pylist()
-    if len(set(names)) != len(names):
+    codes = shards.key_codes(ids)
+    if len(np.unique(codes)) != len(codes):
         raise UserError(
             "two inputs have the same sample key; rename one of the sources with NAME=ADAPTER in --sources"
         )
-    owned, shard, ranks = share_out(corpus, names, kept, units.read_mark(corpus.out, NAME, "all"))
-    return owned, shard, np.lexsort((np.array(names, dtype=str), ranks, shard))
-
-
-def read_placed(corpus: Corpus, group: int) -> pa.Table:
-    """Rows of one shard, in its order: a row group of `placement.parquet`."""
-    return storage.read_table(storage.join(corpus.out, PLACEMENT), row_group=group)
-
-
-_VERDICT = ("cluster", "duplicate_of", "duplicate_kind", "duplicate_distance", "identity_conflict")
-
-
-def read_scored(corpus: Corpus, parts: Sequence[str]) -> tuple[pa.Table, pa.Array, pa.Array]:
-    """All scored rows in inventory order, with the name of the unit and the row in it."""
-    tables = [storage.read_table(storage.join(corpus.out, score.rows_path(part))) for part in parts]
-    lengths = [len(table) for table in tables]
-    names = pa.array(np.repeat(np.array(parts, dtype=object), lengths), pa.string())
-    rows = pa.array(np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]), pa.int32())
-    return pa.concat_tables(tables).combine_chunks(), names, rows
+    return codes, shards.shuffle_ranks(codes, seed)
 
 
 def share_out(
-    corpus: Corpus, keys: Sequence[str], kept: pa.Table, mark: Mapping[str, Any] | None
-) -> tuple[list[Range], NDArray[np.int32], Ranks]:
-    """The ranges of the shards; the shard of each kept sample, and its rank, which is its order in there.
+    corpus: Corpus, ranks: Ranks, kept: pa.Table, mark: Mapping[str, Any] | None
+) -> tuple[list[Range], NDArray[np.int32]]:
+    """The ranges of the shards, and the shard of each kept sample.
 
     Args:
         corpus: the corpus.
-        keys: of the samples.
+        ranks: of the samples, which are their order within a shard.
         kept: their source and identity.
         mark: of an earlier selection, whose ranges stay.
     """
-    recipe, before, groups = corpus.recipe, list[Range](), [("", "")] * len(keys)
-    ranks = np.array([shards.shuffle_rank(key, recipe.seed) for key in keys], np.uint64)
+    recipe, before = corpus.recipe, list[Range]()
+    groups, of = [("", "")], np.zeros(len(ranks), np.int64)
     if recipe.group_by != "none":
-        people = zip(kept["source"].to_pylist(), kept["identity"].to_pylist(), strict=True)
-        groups = [(source, identity or "") for source, identity in people]
+        groups, of = _people(kept)
     if mark is not None and mark["summary"].get("cut") == _rules_of_cutting(corpus):
         told = mark["summary"]["ranges"]
         before = [Range(number, (group[0], group[1]), int(start, 16)) for number, group, start in told]
-    owned, shard = place(groups, ranks, before, recipe.samples_per_shard)
-    return owned, shard, ranks
+    return place(groups, of, ranks, before, recipe.samples_per_shard)
 
 
-def _spread(values: pa.Array, places: np.ndarray, total: int) -> pa.Array:
-    """`values` at `places` of a column of `total` rows, null elsewhere."""
-    index = np.full(total, -1, dtype=np.int64)
-    index[places] = np.arange(len(places))
-    return values.take(pa.array(index, mask=index < 0))
+def _people(kept: pa.Table) -> tuple[list[Group], NDArray[np.int64]]:
+    """Every person of a source, and which of them each row shows."""
+    source, identity = (
+        pc.fill_null(kept[name], "").combine_chunks().dictionary_encode() for name in ("source", "identity")
+    )
+    joint = (source.indices.to_numpy().astype(np.int64) << 32) | identity.indices.to_numpy()
+    people, of = np.unique(joint, return_inverse=True)
+    sources, names = source.dictionary.to_pylist(), identity.dictionary.to_pylist()
+    return [(sources[each >> 32], names[each & 0xFFFFFFFF]) for each in people.tolist()], of
+
+
+def _selection(corpus: Corpus, decided: Decided) -> Iterator[pa.Table]:
+    """The selection table, in pieces of at least `ROWS_AT_ONCE` rows but for the last."""
+    return _gathered(_selected(corpus, decided, *each) for each in decided.by_part())
+
+
+def _selected(
+    corpus: Corpus, decided: Decided, part: str, candidate: NDArray[np.bool_], which: slice
+) -> pa.Table:
+    """The selection's rows of a part."""
+    scored, shard = read_scored(corpus, part, _TOLD), decided.shard[which]
+    index = pa.array(np.cumsum(candidate) - 1, mask=~candidate)
+    ends = pa.array(np.where(shard >= 0, State.KEPT, State.DUPLICATE), pa.string())
+    columns: dict[str, Any] = {name: scored[name].combine_chunks() for name in _TOLD}
+    columns |= {
+        "state": pc.coalesce(ends.take(index), columns["state"]),
+        "key": shards.key_names(decided.codes[which]).take(index),
+        "shard": pa.array(shard, mask=shard < 0).take(index),
+        "unit": pa.repeat(part, len(scored)),
+        "row": pa.array(np.arange(len(scored), dtype=np.int32)),
+    }
+    verdicts = decided.verdicts.slice(which.start, len(shard))
+    for name in _VERDICT:
+        columns[name] = verdicts[name].combine_chunks().cast(schema.SELECTION.field(name).type).take(index)
+    return pa.table([columns[name] for name in schema.SELECTION.names], schema=schema.SELECTION)
+
+
+def _placement(corpus: Corpus, decided: Decided) -> Iterator[pa.Table]:
+    """The kept rows of each shard, in the shard's order.
+
+    As they are read they are dealt out by shard onto piles of about `ROWS_AT_ONCE` rows on the local disk,
+    each of which is then sorted in memory.
+    """
+    numbers, sizes = np.unique(decided.shard[decided.shard >= 0], return_counts=True)
+    pile = (np.cumsum(sizes) - sizes) // ROWS_AT_ONCE  # of each shard: a pile holds whole shards
+    with tempfile.TemporaryDirectory(prefix="facecorpus-select-") as folder:
+        files = {each: str(Path(folder, str(each))) for each in np.unique(pile).tolist()}
+        with contextlib.ExitStack() as stack:
+            writers = {
+                each: stack.enter_context(pa.ipc.new_file(file, _PILED, options=_PACKED))
+                for each, file in files.items()
+            }
+            for table in _gathered(_kept(corpus, decided, *each) for each in decided.by_part()):
+                of = pile[np.searchsorted(numbers, table["shard"].to_numpy())]
+                for each in np.unique(of).tolist():
+                    writers[each].write_table(table.filter(pa.array(of == each)))
+        for file in files.values():
+            with pa.memory_map(file) as mapped:
+                yield from _in_order(pa.ipc.open_file(mapped).read_all())
+
+
+def _kept(
+    corpus: Corpus, decided: Decided, part: str, candidate: NDArray[np.bool_], which: slice
+) -> pa.Table:
+    """The kept rows of a part, with what they are ordered by."""
+    at = np.flatnonzero(decided.shard[which] >= 0)
+    scored = read_scored(corpus, part, _SCORED).take(pa.array(np.flatnonzero(candidate)[at]))
+    codes = decided.codes[which][at]
+    columns: dict[str, Any] = {name: scored[name] for name in _SCORED}
+    columns |= {"key": shards.key_names(codes), "unit": pa.repeat(part, len(at)), "code": pa.array(codes)}
+    columns |= {"shard": pa.array(decided.shard[which][at]), "rank": pa.array(decided.ranks[which][at])}
+    return pa.table([columns[name] for name in _PILED.names], schema=_PILED)
+
+
+def _in_order(table: pa.Table) -> Iterator[pa.Table]:
+    """The shards of some rows, each in its order."""
+    order = np.lexsort([table[name].to_numpy() for name in ("code", "rank", "shard")])
+    table = table.take(pa.array(order)).combine_chunks()
+    shard = table["shard"].to_numpy()
+    bounds = [*np.flatnonzero(np.diff(shard, prepend=-1)).tolist(), len(shard)]
+    for start, stop in itertools.pairwise(bounds):
+        yield table.slice(start, stop - start).select(PLACED.names)
+
+
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The tables, joined until there are `ROWS_AT_ONCE` rows."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(map(len, held)) >= ROWS_AT_ONCE:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
 
 
 PHASE = Phase(NAME, "rows", plan, run, lambda unit: [SELECTION, PLACEMENT])

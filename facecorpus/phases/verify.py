@@ -30,10 +30,11 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -48,6 +49,8 @@ from facecorpus.phases.phase import AGAIN, Made, Phase
 from facecorpus.progress import say
 from facecorpus.record import State, from_table
 from facecorpus.units import Done, Unit
+
+pc: Any = pyarrow.compute  # its functions are made at import, where a type checker does not see them
 
 NAME = "verify"
 VERIFIED = "verified.json"
@@ -172,63 +175,133 @@ def _check_scores(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
     return []
 
 
+class _Told(NamedTuple):
+    """What the selection tells of all rows, n in all and k kept, in inventory order."""
+
+    codes: NDArray[np.uint64]
+    """(n,): `shards.key_codes` of the ids."""
+    kept: NDArray[np.bool_]
+    """(n,)"""
+    kept_of: NDArray[np.uint64]
+    """Codes of the ids that duplicates name as the kept ones."""
+    people: pa.Table
+    """(k): source and identity."""
+    shard: NDArray[np.int32]
+    """(k,)"""
+    described: NDArray[np.uint64]
+    """(k,): digests of what was scored."""
+
+
 def _check_selection(corpus: Corpus, unit: Unit, mark: Mark) -> dict[str, Any]:
     """That the selection says of every row what was scored, and no more than it may; that the ledger closes;
     and that the kept rows are placed, as they were scored, where the shards' ranges say."""
-    selection = read_selection(corpus)
-    table, names, rows = select.read_scored(corpus, unit.spec["parts"])
-    before, after = table["state"].to_pylist(), selection["state"].to_pylist()
-    may = {State.CANDIDATE: (State.KEPT, State.DUPLICATE)}
-    same = ["id", "source", "face_index", "detail", "reason"]
-    if (
-        len(table) != len(selection)
-        or any(table[name].to_pylist() != selection[name].to_pylist() for name in same)
-        or names.to_pylist() != selection["unit"].to_pylist()
-        or rows.to_pylist() != selection["row"].to_pylist()
-        or any(now not in may.get(then, (then,)) for then, now in zip(before, after, strict=True))
-    ):
-        return {_FAULTS: [f"{select.SELECTION}: it does not say what was scored"]}
-    ledgers = ledger.close(inventory.counts(corpus), selection)
-    faults = [*_check_ledger(ledgers, selection), *_check_placement(corpus, mark, selection, table)]
+    try:
+        told = _told(corpus, unit.spec["parts"])
+    except _Unlike as fault:
+        return {_FAULTS: [f"{select.SELECTION}: {fault}"]}
+    ledgers = ledger.close(inventory.counts(corpus), read_selection(corpus, ledger.COLUMNS))
+    faults = [*_check_ledger(corpus, ledgers, told), *_check_placement(corpus, mark, told)]
     return {_FAULTS: faults, _LEDGER: [entry.plain() for entry in ledgers.values()]}
 
 
-def _check_ledger(ledgers: Mapping[str, SourceLedger], selection: pa.Table) -> Iterator[str]:
+class _Unlike(Exception):
+    """The selection does not follow from what was scored."""
+
+
+def _told(corpus: Corpus, parts: Sequence[str]) -> _Told:
+    """What the selection tells, held against the scored rows part by part.
+
+    Raises:
+        _Unlike: it says something else, or more than it may.
+    """
+    groups = storage.read_row_groups(storage.join(corpus.out, select.SELECTION))
+    rest, pieces = schema.SELECTION.empty_table(), list[_Told]()
+    for part in parts:
+        scored = select.read_scored(corpus, part)
+        while len(rest) < len(scored):
+            if (more := next(groups, None)) is None:
+                raise _Unlike("it does not say what was scored")
+            rest = pa.concat_tables([rest, more])
+        pieces.append(_told_of(part, scored, rest.slice(0, len(scored)).combine_chunks()))
+        rest = rest.slice(len(scored))
+    if len(rest) or any(len(more) for more in groups):
+        raise _Unlike("it does not say what was scored")
+    columns = list(zip(*pieces, strict=True))
+    people = columns.pop(_Told._fields.index("people"))
+    codes, kept, kept_of, shard, described = map(np.concatenate, columns)
+    return _Told(codes, kept, kept_of, pa.concat_tables(people), shard, described)
+
+
+def _told_of(part: str, scored: pa.Table, said: pa.Table) -> _Told:
+    """The same of one part."""
+    same = ("id", "source", "face_index", "detail", "reason")
+    candidate = pc.equal(scored["state"], State.CANDIDATE)
+    decided = pc.is_in(said["state"], value_set=pa.array([State.KEPT, State.DUPLICATE], pa.string()))
+    if (
+        any(scored[name].combine_chunks() != said[name].combine_chunks() for name in same)
+        or pc.any(pc.not_equal(said["unit"], part)).as_py()
+        or not np.array_equal(said["row"].to_numpy(), np.arange(len(said)))
+        or not pc.all(pc.if_else(candidate, decided, pc.equal(scored["state"], said["state"]))).as_py()
+    ):
+        raise _Unlike("it does not say what was scored")
+    codes, chosen = shards.key_codes(said["id"]), pc.equal(said["state"], State.KEPT)
+    kept, mask = said.filter(chosen), chosen.to_numpy()
+    if kept["key"].combine_chunks() != shards.key_names(codes[mask]):
+        raise _Unlike("a kept row has not the key that follows from its id")
+    described = scored.filter(chosen)
+    return _Told(
+        codes,
+        mask,
+        shards.key_codes(said["duplicate_of"].drop_null()),
+        described.select(["source", "identity"]),
+        kept["shard"].to_numpy().astype(np.int32),
+        _digests(described, _SAMPLE),
+    )
+
+
+def _check_ledger(corpus: Corpus, ledgers: Mapping[str, SourceLedger], told: _Told) -> Iterator[str]:
     for entry in ledgers.values():
         if not entry.closes:
             states = ", ".join(f"{entry.states[s]} {s}" for s in ledger.TERMINAL)
             yield f"source {entry.source}: {entry.inputs} inputs, but {states}"
-    ids, words = selection["id"].to_pylist(), selection["state"].to_pylist()
-    for i, count in Counter(ids).items():
-        if count > 1:
-            yield f"{i} is listed {count} times in the selection"
-    states = dict(zip(ids, words, strict=True))
-    for kept in sorted(set(selection["duplicate_of"].drop_null().to_pylist())):
-        if states.get(kept) != State.KEPT:
-            yield f"{kept} is named as the kept copy of a duplicate, but is {states.get(kept)}"
+    found, counts = np.unique(told.codes, return_counts=True)
+    twice = found[counts > 1]
+    lost = told.kept_of[~np.isin(told.kept_of, told.codes[told.kept])]
+    if len(twice) or len(lost):
+        yield from _named(read_selection(corpus, ["id", "state", "duplicate_of"]), twice, lost)
 
 
-def _check_placement(corpus: Corpus, mark: Mark, selection: pa.Table, scored: pa.Table) -> Iterator[str]:
-    chosen = pa.array([word == State.KEPT for word in selection["state"].to_pylist()], pa.bool_())
-    kept, described = selection.filter(chosen), scored.filter(chosen)
-    keys, numbers = kept["key"].to_pylist(), kept["shard"].to_pylist()
-    if keys != [shards.sample_key(i) for i in kept["id"].to_pylist()]:
-        yield f"{select.SELECTION}: a kept row has not the key that follows from its id"
-        return
-    at = {key: row for row, key in enumerate(keys)}
-    placed = storage.read_table(storage.join(corpus.out, select.PLACEMENT))
-    order = [at.get(key, -1) for key in placed["key"].to_pylist()]
-    if sorted(order) != list(range(len(keys))):
-        yield f"{select.PLACEMENT}: it does not hold the samples that were kept"
-        return
-    _, wanted, _ = select.share_out(corpus, keys, described, mark)
-    shard = [number for number, rows, _ in mark["summary"]["placed"] for _ in range(rows)]
-    if shard != [numbers[row] for row in order] or numbers != wanted.tolist():
+def _named(selection: pa.Table, twice: NDArray[np.uint64], lost: NDArray[np.uint64]) -> Iterator[str]:
+    """The faults of a ledger by their ids: those listed twice, and those kept in a duplicate's name alone."""
+    ids, states = selection["id"].to_pylist(), selection["state"].to_pylist()
+    listed = Counter(ids[row] for row in np.flatnonzero(np.isin(shards.key_codes(selection["id"]), twice)))
+    for i, count in listed.items():
+        yield f"{i} is listed {count} times in the selection"
+    names = pc.unique(selection["duplicate_of"].drop_null())
+    state = dict(zip(ids, states, strict=True))
+    for at in np.flatnonzero(np.isin(shards.key_codes(pa.chunked_array([names])), lost)).tolist():
+        name = names[at].as_py()
+        yield f"{name} is named as the kept copy of a duplicate, but is {state.get(name)}"
+
+
+def _check_placement(corpus: Corpus, mark: Mark, told: _Told) -> Iterator[str]:
+    keys = told.codes[told.kept]
+    ranks = shards.shuffle_ranks(keys, corpus.recipe.seed)
+    _, shard = select.share_out(corpus, ranks, told.people, mark)
+    numbers, sizes = (found.tolist() for found in np.unique(shard, return_counts=True))
+    said = [(number, rows) for number, rows, _ in mark["summary"]["placed"]]
+    if said != list(zip(numbers, sizes, strict=True)) or not np.array_equal(shard, told.shard):
         yield f"{select.PLACEMENT}: a sample is not in the shard that its hash belongs to"
-    if not np.array_equal(
-        _digests(placed, _SAMPLE), _digests(described.take(pa.array(order, pa.int64())), _SAMPLE)
-    ):
-        yield f"{select.PLACEMENT}: a sample is not described as it was scored"
+    rest = np.lexsort((keys, ranks, shard))
+    for placed in storage.read_row_groups(storage.join(corpus.out, select.PLACEMENT)):
+        here, rest = rest[: len(placed)], rest[len(placed) :]
+        if placed["key"].combine_chunks() != shards.key_names(keys[here]):
+            yield f"{select.PLACEMENT}: it does not hold the samples that were kept, in their order"
+            return
+        if not np.array_equal(_digests(placed, _SAMPLE), told.described[here]):
+            yield f"{select.PLACEMENT}: a sample is not described as it was scored"
+    if len(rest):
+        yield f"{select.PLACEMENT}: it does not hold the samples that were kept, in their order"
 
 
 def _check_shard(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
@@ -355,8 +428,8 @@ def ledgers(done: Done) -> dict[str, SourceLedger]:
     return {entry["source"]: SourceLedger.from_plain(entry) for entry in told}
 
 
-def read_selection(corpus: Corpus) -> pa.Table:
-    """The selection table.
+def read_selection(corpus: Corpus, columns: Sequence[str] | None = None) -> pa.Table:
+    """The selection table, or some of its columns.
 
     Raises:
         UserError: nothing has been selected yet.
@@ -364,7 +437,7 @@ def read_selection(corpus: Corpus) -> pa.Table:
     url = storage.join(corpus.out, select.SELECTION)
     if not storage.exists(url):
         raise UserError(f"{corpus.out} has no {select.SELECTION}; run 'facecorpus select' or 'build' first")
-    return storage.read_table(url)
+    return storage.read_table(url, columns)
 
 
 PHASE = Phase(NAME, "rows", plan, run, finish=finish)

@@ -23,6 +23,7 @@ from facecorpus.storage.tables import (
     json_bytes,
     publish_json,
     read_json,
+    read_row_groups,
     read_table,
     whole_parquet,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "publish",
     "publish_json",
     "read_json",
+    "read_row_groups",
     "read_table",
     "remove",
     "sha256",

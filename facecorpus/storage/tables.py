@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -49,17 +49,35 @@ def read_table(url: str, columns: Sequence[str] | None = None, *, row_group: int
     Raises:
         UserError: it is not a whole Parquet file, or lacks the columns or the row group.
     """
-    names = list(columns) if columns is not None else None
+    with _opened(url, columns) as file:
+        if row_group is None:
+            return _validated(file.read(columns, use_threads=False))
+        return _validated(file.read_row_group(row_group, columns, use_threads=False))
+
+
+def read_row_groups(url: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of a Parquet file, or some columns of them, one after the other.
+
+    Raises:
+        UserError: as for `read_table`.
+    """
+    with _opened(url, columns) as file:
+        for group in range(file.num_row_groups):
+            yield _validated(file.read_row_group(group, columns, use_threads=False))
+
+
+@contextlib.contextmanager
+def _opened(url: str, columns: Sequence[str] | None) -> Generator[pq.ParquetFile]:
     with open_read(url) as stream, whole_parquet(url):
         file = pq.ParquetFile(stream)
-        if names is not None and (lacking := set(names) - set(file.schema_arrow.names)):
+        if columns is not None and (lacking := set(columns) - set(file.schema_arrow.names)):
             raise ValueError(f"it has no column {min(lacking)}")
-        if row_group is None:
-            table = file.read(names, use_threads=False)
-        else:
-            table = file.read_row_group(row_group, names, use_threads=False)
-        table.validate(full=True)  # text that is no UTF-8, offsets that lead nowhere
-        return table
+        yield file
+
+
+def _validated(table: pa.Table) -> pa.Table:
+    table.validate(full=True)  # text that is no UTF-8, offsets that lead nowhere
+    return table
 
 
 @contextlib.contextmanager
