@@ -46,6 +46,7 @@ from facecorpus.phases import corpus as corpora
 from facecorpus.phases import inventory, materialise, score, select
 from facecorpus.phases.corpus import Corpus
 from facecorpus.phases.phase import AGAIN, Made, Phase
+from facecorpus.phases.row_digests import row_digests
 from facecorpus.progress import say
 from facecorpus.record import State, from_table
 from facecorpus.units import Done, Unit
@@ -169,7 +170,7 @@ def _check_scores(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
     if (
         of[-1] + 1 != len(listed)
         or [i + (f"#{face}" if face else "") for i, face in inputs] != rows["id"].to_pylist()
-        or not np.array_equal(_digests(wanted, _LISTED), _digests(rows, _LISTED))
+        or not np.array_equal(row_digests(wanted, _LISTED), row_digests(rows, _LISTED))
     ):
         return [f"{path}: its rows are not those that the inventory lists"]
     return []
@@ -255,7 +256,7 @@ def _told_of(part: str, scored: pa.Table, said: pa.Table) -> _Told:
         shards.key_codes(said["duplicate_of"].drop_null()),
         described.select(["source", "identity"]),
         kept["shard"].to_numpy().astype(np.int32),
-        _digests(described, _SAMPLE),
+        row_digests(described, _SAMPLE),
     )
 
 
@@ -298,7 +299,7 @@ def _check_placement(corpus: Corpus, mark: Mark, told: _Told) -> Iterator[str]:
         if placed["key"].combine_chunks() != shards.key_names(keys[here]):
             yield f"{select.PLACEMENT}: it does not hold the samples that were kept, in their order"
             return
-        if not np.array_equal(_digests(placed, _SAMPLE), told.described[here]):
+        if not np.array_equal(row_digests(placed, _SAMPLE), told.described[here]):
             yield f"{select.PLACEMENT}: a sample is not described as it was scored"
     if len(rest):
         yield f"{select.PLACEMENT}: it does not hold the samples that were kept, in their order"
@@ -336,7 +337,9 @@ def _check_shard(corpus: Corpus, unit: Unit, mark: Mark) -> list[str]:
         faults.append(f"{path}.idx: the index does not match the tar")
     wanted = materialise.manifest(table, placed)
     names = schema.MANIFEST.names
-    if said.schema != wanted.schema or not np.array_equal(_digests(said, names), _digests(wanted, names)):
+    if said.schema != wanted.schema or not np.array_equal(
+        row_digests(said, names), row_digests(wanted, names)
+    ):
         faults.append(f"{path.removesuffix('.tar')}.parquet: the manifest does not say what the shard holds")
     return faults
 
@@ -366,15 +369,6 @@ _CONTENTS = {
     materialise.NAME: _check_shard,
     materialise.LIST: _check_list,
 }
-
-
-def _digests(table: pa.Table, names: Sequence[str]) -> NDArray[np.uint64]:
-    """A 64-bit digest of some columns of each row."""
-    columns = [table[name].to_pylist() for name in names]
-    rows = (repr(values).encode() for values in zip(*columns, strict=True))
-    return np.array(
-        [int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "big") for row in rows], np.uint64
-    )
 
 
 def finish(corpus: Corpus, plan: Sequence[Unit], done: Done) -> None:
