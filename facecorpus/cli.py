@@ -193,7 +193,8 @@ def materialise(corpus: At, workers: Workers = None, engine: EngineName = "local
     from facecorpus import pipeline
     from facecorpus.phases import materialise as phase
 
-    done = pipeline.run(_opened(corpus), phase.PHASE, engine=engine, workers=_cores(workers))
+    phases = (phase.GATHER, phase.PHASE)
+    done = pipeline.run(_opened(corpus), *phases, engine=engine, workers=_cores(workers))
     shards = phase.shipped(done)
     typer.echo(f"{sum(shard['samples'] for shard in shards):,} samples in {len(shards)} shards")
 

@@ -1,6 +1,6 @@
 """`build`: the phases in order, each of them also callable alone.
 
-    inventory -> score -> select -> materialise -> verify
+    inventory -> score -> select -> (gather ->) materialise -> verify
 
 Whatever is done already, with the same recipe and inputs, is left as it is; so the same command after a kill,
 a full disk or a changed file does only what is missing.
@@ -27,7 +27,14 @@ from facecorpus.recipes import CorpusRecipe
 from facecorpus.sources.base import Source, lies_there, parse_spec
 from facecorpus.units import Done
 
-PHASES = (inventory.PHASE, score.PHASE, select.PHASE, materialise.PHASE, verify.PHASE)
+PHASES = (
+    inventory.PHASE,
+    score.PHASE,
+    select.PHASE,
+    materialise.GATHER,
+    materialise.PHASE,
+    verify.PHASE,
+)
 
 
 @dataclass(frozen=True, slots=True)

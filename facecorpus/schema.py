@@ -5,6 +5,7 @@
     OUT/scores/SOURCE/part-HASH.parquet  SCORES: one row per input (or per face), kept or not, with the reason
     OUT/staged/SOURCE/part-HASH.crops    the encoded crops of that part, end to end
     OUT/selection.parquet                SELECTION: exactly one terminal state per row
+    OUT/gathered/NUMBER.crops            kept crops by shard, while a large corpus is written
     OUT/shards/NAME-000000.tar           USTAR, KEY.jpg (and KEY.json where the recipe asks), for webdataset
     OUT/shards/NAME-000000.tar.idx       little-endian uint64 offsets of the samples, and their end
     OUT/shards/NAME-000000.parquet       MANIFEST: one row per sample, in tar order

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import re
 import pickle
 import random
+import re
 import struct
 import tarfile
 import tempfile

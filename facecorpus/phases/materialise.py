@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from facecorpus import schema, shards, storage, units
 from facecorpus.errors import UserError
-from facecorpus.phases import score, select
+from facecorpus.phases import gather, score, select
 from facecorpus.phases.corpus import Corpus
 from facecorpus.phases.files import publish_hashed, publish_parquet
 from facecorpus.phases.phase import Made, Phase, work
@@ -44,22 +44,29 @@ def plan(corpus: Corpus, done: Done) -> list[Unit]:
     if mark is None or not done.holds(selected):
         raise UserError(f"{corpus.out} has no up-to-date selection; run 'facecorpus select' or 'build' first")
     name, sidecars = corpus.recipe.name, corpus.recipe.sidecar_json
+    runs = gather.runs_of(done, selected)
     return [
         Unit(
             NAME,
             schema.shard_name(name, number),
             units.digest(schema.VERSION, name, sidecars, code),
             rows,
-            {"number": number, "group": group},
+            {"number": number, "group": group, "runs": runs.get(number, [])},
         )
         for group, (number, rows, code) in enumerate(mark["summary"]["placed"])
     ]
 
 
+def plan_gather(corpus: Corpus, done: Done) -> list[Unit]:
+    """What to put together before the shards that lack are written."""
+    wanted = plan(corpus, done)
+    return gather.plan(corpus, done, len(wanted), sum(not done.holds(unit) for unit in wanted))
+
+
 def run(corpus: Corpus, unit: Unit) -> Made:
     """Write one shard with its manifest and index."""
     table = select.read_placed(corpus, unit.spec["group"])
-    crops = _crops(corpus, table)
+    crops = _crops(corpus, table, gather.read(corpus, unit.spec["runs"]))
     placed: list[shards.Placed] = []
     index = b""
 
@@ -113,7 +120,8 @@ def list_shards(corpus: Corpus, unit: Unit) -> pa.Table:
 
 
 def finish(corpus: Corpus, plan: Sequence[Unit], done: Done) -> None:
-    """Publish `shards.parquet`."""
+    """Publish `shards.parquet`, and remove what was gathered for the shards."""
+    units.claim(done, gather.NAME, {})
     unit = list_unit(corpus, plan, done)
     if not done.holds(unit):
         done.marks(LIST)[unit.name] = work(_write_list, corpus, unit)
@@ -128,15 +136,17 @@ def _write_list(corpus: Corpus, unit: Unit) -> Made:
     return [publish_parquet(corpus.out, SHARDS, list_shards(corpus, unit))], {}
 
 
-def _crops(corpus: Corpus, table: pa.Table) -> list[bytes]:
-    """The staged crops of the rows, each staged file opened once and read in order of offset.
+def _crops(corpus: Corpus, table: pa.Table, gathered: dict[str, bytes]) -> list[bytes]:
+    """The crops of the rows: those gathered, and the others from their staged files, each opened once and
+    read in order of offset.
 
     Raises:
         UserError: a staged crop is not the one that was scored.
     """
+    crops = [gathered.get(key, b"") for key in table["key"].to_pylist()]
     units_of, offsets, sizes = (table[name].to_pylist() for name in ("unit", "crop_offset", "crop_bytes"))
-    crops: list[bytes] = [b""] * len(units_of)
-    order = sorted(range(len(units_of)), key=lambda i: (units_of[i], offsets[i]))
+    lacking = (i for i in range(len(crops)) if not crops[i])
+    order = sorted(lacking, key=lambda i: (units_of[i], offsets[i]))
     for unit, rows in groupby(order, key=lambda i: units_of[i]):
         with storage.open_read(storage.join(corpus.out, score.crops_path(unit))) as file:
             for i in rows:
@@ -175,4 +185,5 @@ def _column(name: str, table: pa.Table, placed: list[shards.Placed]) -> pa.Array
     return table[{"jpg_bytes": "crop_bytes", "jpg_sha256": "crop_sha256"}.get(name, name)]
 
 
+GATHER = Phase(gather.NAME, "rows", plan_gather, gather.run, lambda unit: [gather.path(unit.name)])
 PHASE = Phase(NAME, "samples", plan, run, lambda unit: paths(unit.name), finish)

@@ -1,7 +1,7 @@
 """Digests of rows, for tables that must say the same: by arithmetic on whole columns, some 10 us a row.
 
-They find damage and mistakes, not forgers: two rows that differ have the same one with a chance of 2^-64, unless
-somebody makes them so.
+They find damage and mistakes, not forgers: two rows that differ have the same one with a chance of 2^-64,
+unless somebody makes them so.
 """
 
 from __future__ import annotations

@@ -198,14 +198,14 @@ def _check_selection(corpus: Corpus, unit: Unit, mark: Mark) -> dict[str, Any]:
     and that the kept rows are placed, as they were scored, where the shards' ranges say."""
     try:
         told = _told(corpus, unit.spec["parts"])
-    except _Unlike as fault:
+    except _UnlikeError as fault:
         return {_FAULTS: [f"{select.SELECTION}: {fault}"]}
     ledgers = ledger.close(inventory.counts(corpus), read_selection(corpus, ledger.COLUMNS))
     faults = [*_check_ledger(corpus, ledgers, told), *_check_placement(corpus, mark, told)]
     return {_FAULTS: faults, _LEDGER: [entry.plain() for entry in ledgers.values()]}
 
 
-class _Unlike(Exception):
+class _UnlikeError(Exception):
     """The selection does not follow from what was scored."""
 
 
@@ -213,7 +213,7 @@ def _told(corpus: Corpus, parts: Sequence[str]) -> _Told:
     """What the selection tells, held against the scored rows part by part.
 
     Raises:
-        _Unlike: it says something else, or more than it may.
+        _UnlikeError: it says something else, or more than it may.
     """
     groups = storage.read_row_groups(storage.join(corpus.out, select.SELECTION))
     rest, pieces = schema.SELECTION.empty_table(), list[_Told]()
@@ -221,12 +221,12 @@ def _told(corpus: Corpus, parts: Sequence[str]) -> _Told:
         scored = select.read_scored(corpus, part)
         while len(rest) < len(scored):
             if (more := next(groups, None)) is None:
-                raise _Unlike("it does not say what was scored")
+                raise _UnlikeError("it does not say what was scored")
             rest = pa.concat_tables([rest, more])
         pieces.append(_told_of(part, scored, rest.slice(0, len(scored)).combine_chunks()))
         rest = rest.slice(len(scored))
     if len(rest) or any(len(more) for more in groups):
-        raise _Unlike("it does not say what was scored")
+        raise _UnlikeError("it does not say what was scored")
     columns = list(zip(*pieces, strict=True))
     people = columns.pop(_Told._fields.index("people"))
     codes, kept, kept_of, shard, described = map(np.concatenate, columns)
@@ -244,11 +244,11 @@ def _told_of(part: str, scored: pa.Table, said: pa.Table) -> _Told:
         or not np.array_equal(said["row"].to_numpy(), np.arange(len(said)))
         or not pc.all(pc.if_else(candidate, decided, pc.equal(scored["state"], said["state"]))).as_py()
     ):
-        raise _Unlike("it does not say what was scored")
+        raise _UnlikeError("it does not say what was scored")
     codes, chosen = shards.key_codes(said["id"]), pc.equal(said["state"], State.KEPT)
     kept, mask = said.filter(chosen), chosen.to_numpy()
     if kept["key"].combine_chunks() != shards.key_names(codes[mask]):
-        raise _Unlike("a kept row has not the key that follows from its id")
+        raise _UnlikeError("a kept row has not the key that follows from its id")
     described = scored.filter(chosen)
     return _Told(
         codes,

@@ -24,6 +24,7 @@ from facecorpus.storage.tables import (
     publish_json,
     read_json,
     read_row_groups,
+    read_rows,
     read_table,
     whole_parquet,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "publish_json",
     "read_json",
     "read_row_groups",
+    "read_rows",
     "read_table",
     "remove",
     "sha256",

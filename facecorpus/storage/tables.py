@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
@@ -64,6 +65,20 @@ def read_row_groups(url: str, columns: Sequence[str] | None = None) -> Iterator[
     with _opened(url, columns) as file:
         for group in range(file.num_row_groups):
             yield _validated(file.read_row_group(group, columns, use_threads=False))
+
+
+def read_rows(url: str, columns: Sequence[str], first: int, count: int) -> pa.Table:
+    """Rows `first` to `first + count` of a Parquet file, without the row groups beside them.
+
+    Raises:
+        UserError: as for `read_table`.
+    """
+    with _opened(url, columns) as file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        ends = list(itertools.accumulate(sizes, initial=0))
+        wanted = [g for g in range(len(sizes)) if ends[g] < first + count and first < ends[g + 1]]
+        table = _validated(file.read_row_groups(wanted, columns, use_threads=False))
+        return table.slice(first - ends[wanted[0]] if wanted else 0, count)
 
 
 @contextlib.contextmanager
