@@ -1,8 +1,8 @@
 """Between select and materialise, where there is much to write: the staged crops are put together by shard.
 
 A shard's samples come from nearly everywhere, so a shard that is written from the staged files opens nearly
-all of them, for a few crops each. Where most shards are to be written anyway, each staged file is read once from
-end to end instead, and the kept crops of about `GROUP_BYTES` of them go into one file, shard after shard, of
+all of them, for a few crops each. Where most shards are to be written anyway, each staged file is read once,
+from end to end, and the kept crops of about `GROUP_BYTES` of them go into one file, shard after shard, of
 which each shard then reads one run. Those files take as much room as the shards, in their folder below the
 corpus, and are removed when the last shard is written. The shards are the same either way.
 """
