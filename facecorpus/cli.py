@@ -50,6 +50,9 @@ Weights = Annotated[
     str | None, typer.Option("--weights", help="Detector weights, where they cannot be downloaded.")
 ]
 Device = Annotated[str, typer.Option("--device", help="Where the detector runs: auto, cpu or cuda.")]
+RedistributableOnly = Annotated[
+    bool, typer.Option("--redistributable-only", help="Leave out pictures of which no crop may be passed on.")
+]
 Rebuild = Annotated[
     bool, typer.Option("--rebuild", help="Allow a changed recipe, detector, version or fewer sources.")
 ]
@@ -85,16 +88,19 @@ def _prepare(
     weights: str | None,
     device: str,
     rebuild: bool,
+    redistributable_only: bool,
 ) -> Corpus:
     from facecorpus import pipeline, recipes, typed
     from facecorpus.phases import corpus as corpora
 
     opened = [] if sources is None else pipeline.open_sources(sources, root)
     name = pipeline.choose_recipe(recipe, opened)
-    chosen = typed.override(recipes.recipe(name), settings or [])
+    only = ["limits.redistributable_only=true"] if redistributable_only else []
+    chosen = typed.override(recipes.recipe(name), [*(settings or []), *only])
     if sources is None:
         opened = pipeline.found_sources(chosen, root)
     corpus = pipeline.prepare(chosen, opened, root, out, weights=weights, device=device)
+    pipeline.say_terms(corpus)
     corpora.settle(corpus, rebuild=rebuild)
     return corpus
 
@@ -111,6 +117,7 @@ def build(
     weights: Weights = None,
     device: Device = "auto",
     rebuild: Rebuild = False,
+    redistributable_only: RedistributableOnly = False,
     report: Annotated[bool, typer.Option(help="Write OUT/report.html at the end.")] = True,
 ) -> None:
     """Turn data sets into verified shards: inventory, score, select, materialise, verify. Resumes where it
@@ -118,11 +125,12 @@ def build(
     from facecorpus import pipeline, progress
     from facecorpus.report import alarms, ledger_text
 
-    corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
+    corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild, redistributable_only)
     built = pipeline.build(corpus, engine=engine, workers=_cores(workers))
     typer.echo(ledger_text(built.ledgers))
     typer.echo(
-        f"\n{built.samples:,} samples in {built.shards} shards, verified from their bytes: {out}/shards"
+        f"\n{built.samples:,} samples in {built.shards} shards, verified from their bytes: {out}/shards\n"
+        f"{built.redistributable:,} of them may be passed on (redistributable in the Parquet beside each)"
     )
     if report:
         _report(corpus)
@@ -142,12 +150,13 @@ def inventory(
     weights: Weights = None,
     device: Device = "auto",
     rebuild: Rebuild = False,
+    redistributable_only: RedistributableOnly = False,
 ) -> None:
     """Phase 1: settle the recipe and list every input of every source exactly once."""
     from facecorpus import pipeline
     from facecorpus.phases import inventory as phase
 
-    corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild)
+    corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild, redistributable_only)
     pipeline.run(corpus, phase.PHASE, engine=engine, workers=_cores(workers))
     for name, count in phase.counts(corpus).items():
         typer.echo(f"{name}: {count:,} inputs")

@@ -24,7 +24,7 @@ from facecorpus.phases.corpus import CONFIG, INDEXES, Corpus, SourceSpec
 from facecorpus.phases.phase import AGAIN, Phase, work
 from facecorpus.progress import Progress, say
 from facecorpus.recipes import CorpusRecipe
-from facecorpus.sources.base import Source, lies_there, parse_spec
+from facecorpus.sources.base import PASSING_ON, Source, facts, lies_there, parse_spec
 from facecorpus.units import Done
 
 PHASES = (
@@ -43,6 +43,8 @@ class Built:
 
     shards: int
     samples: int
+    redistributable: int
+    """Samples that may be passed on."""
     ledgers: dict[str, SourceLedger]
 
 
@@ -127,15 +129,34 @@ def prepare(
         UserError: a source shares its folder with the corpus; the weights cannot be had.
     """
     _refuse_nesting(opened, root, out)
-    specs = tuple(
-        SourceSpec(s.name, s.adapter, storage.absolute(s.location), "=".join(s.setting or ()), s.origin())
-        for s in opened
-    )
+    specs = tuple(map(_spec, opened))
     detector = automatic(device) if recipe.detector == "auto" else recipe.detector
     corpus = Corpus(out, recipe, specs, detector, "none", weights, device)
     if corpus.detector == "none":
         return corpus
     return replace(corpus, detector_build=make_detector(corpus.model(), weights=weights, device=device).build)
+
+
+def _spec(source: Source) -> SourceSpec:
+    known = facts().get(source.adapter)
+    return SourceSpec(
+        source.name,
+        source.adapter,
+        storage.absolute(source.location),
+        "=".join(source.setting or ()),
+        source.origin(),
+        known.terms if known else None,
+        source.redistributable(),
+    )
+
+
+def say_terms(corpus: Corpus) -> None:
+    """Say under which terms the sources stand, a line for each."""
+    for spec in corpus.sources:
+        known, drawn = facts().get(spec.adapter), (spec.origin or {}).get("synthetic") is True
+        title = f"{known.title}, in whose layout it was drawn" if known and drawn else known and known.title
+        passing = PASSING_ON["yes" if spec.redistributable else known.redistribution if known else "unstated"]
+        say(f"terms of {spec.name} ({title or spec.adapter}): {spec.terms or 'not known'}; {passing}")
 
 
 def _refuse_nesting(sources: Sequence[Source], root: str, out: str) -> None:
@@ -251,4 +272,6 @@ def build(corpus: Corpus, *, engine: str = "local", workers: int = 1) -> Built:
         from facecorpus.report import nothing_kept
 
         raise UserError(nothing_kept(corpus, ledgers))
-    return Built(len(shards), sum(shard["samples"] for shard in shards), ledgers)
+    free = storage.read_table(storage.join(corpus.out, select.PLACEMENT), ["redistributable"])
+    passed_on = sum(free.column("redistributable").to_pylist())
+    return Built(len(shards), sum(shard["samples"] for shard in shards), passed_on, ledgers)

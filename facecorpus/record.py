@@ -82,6 +82,9 @@ class Record:
     "face_score" (-inf where its authors found no face). What it does not say has no key."""
     left_out: str | None = None
     """Why the source itself says that the input must not be taken, in words; none where it does not."""
+    redistributable: bool | None = None
+    """Whether a crop of it may be passed on, by its own licence or else by the source's terms. An adapter
+    fills it in where a picture has a licence of its own."""
 
     # -- score -------------------------------------------------------------------------------------------
     face_index: int = 0

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 5
+VERSION = 6
 """Raised when a table or member changes its meaning; part of every digest."""
 
 JPG, JSON = "jpg", "json"
@@ -49,6 +49,7 @@ _FOUND = [
     ("given_points_px", _points),
     ("given_values", pa.map_(pa.string(), pa.float64())),
     ("left_out", pa.string()),
+    ("redistributable", pa.bool_()),
 ]
 _JUDGED = [
     ("face_index", pa.int16()),
@@ -136,8 +137,9 @@ model that learnt from them can be given such crops without the corpus.
                     align is similarity)
     detector        name of the detector that ran
     detector_build  hash of its weights, runtime and provider
-    sources         [{"name", "adapter", "terms", "origin"}]: terms is null where none are known, origin
-                    what the data set's `origin.json` says ({"synthetic": true}, ...), else null
+    sources         [{"name", "adapter", "terms", "redistributable", "origin"}]: terms is null where none are
+                    known, redistributable what holds where a picture has no licence of its own, origin what
+                    the data set's `origin.json` says ({"synthetic": true}, ...), else null
 """
 
 

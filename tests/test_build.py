@@ -86,7 +86,10 @@ def test_tables_have_the_promised_columns(corpus: Path) -> None:
     crops = json.loads(table.metadata[schema.CROPS])
     assert (crops["recipe"]["align"], crops["recipe"]["size_px"]) == ("similarity", 224)
     assert len(crops["points_px"]) == 5 and not {"seed", "dedup"} & crops["recipe"].keys()
-    assert all(source.keys() == {"name", "adapter", "terms", "origin"} for source in crops["sources"])
+    assert all(
+        source.keys() == {"name", "adapter", "terms", "redistributable", "origin"}
+        for source in crops["sources"]
+    )
     assert all(source["origin"]["synthetic"] is True for source in crops["sources"])
     assert "research" in next(s["terms"] for s in crops["sources"] if s["adapter"] == "celeba")
     for path in corpus.glob("shards/*.parquet"):

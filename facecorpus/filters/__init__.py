@@ -1,7 +1,8 @@
 """Filters: a record is kept, or there is a reason. Each is one file here, with its reason and its limits.
 
-They look at numbers only, at three stages: "header" before any pixel is decoded, "faces" after detection,
-"crop" on the finished crop. A module that is named in FACE_PLUGINS adds its own with `rejects`.
+They look at what is known of a record, at four stages: "listed" before the file is read, "header" before any
+pixel is decoded, "faces" after detection, "crop" on the finished crop. A module that is named in FACE_PLUGINS
+adds its own with `rejects`.
 """
 
 from __future__ import annotations

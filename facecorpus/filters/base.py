@@ -16,9 +16,15 @@ from facecorpus.plugins import Registry
 from facecorpus.reasons import REASONS, Reason, Remedy, declare
 from facecorpus.record import Record, State
 
-Stage = Literal["header", "faces", "crop"]
-"""When a filter looks: before any pixel is decoded, after detection, or at the finished crop."""
-_STEP_OF: Mapping[Stage, str] = {"header": "right shape", "faces": "usable face", "crop": "clear crop"}
+Stage = Literal["listed", "header", "faces", "crop"]
+"""When a filter looks: before the file is read, before any pixel is decoded, after detection, or at the
+finished crop."""
+_STEP_OF: Mapping[Stage, str] = {
+    "listed": "readable",
+    "header": "right shape",
+    "faces": "usable face",
+    "crop": "clear crop",
+}
 Rule = Callable[..., str | None]
 
 

@@ -14,7 +14,6 @@ from facecorpus.errors import UserError
 from facecorpus.faces.weights import LIGHTEST
 from facecorpus.recipes import CorpusRecipe
 from facecorpus.sources.base import Source, make_source
-from facecorpus.sources.facts import facts
 from facecorpus.typed import build, to_plain
 
 CONFIG = "corpus.json"
@@ -47,6 +46,10 @@ class SourceSpec:
     """What was said of this copy of the data set, as NAME=VALUE."""
     origin: dict[str, Any] | None = field(default=None, compare=False)
     """What its `origin.json` says, where it has one."""
+    terms: str | None = field(default=None, compare=False)
+    """Its owners' terms, where they are known."""
+    redistributable: bool = field(default=False, compare=False)
+    """Whether crops may be passed on where a picture has no licence of its own."""
 
     def open(self, out: str) -> Source:
         """The source itself; indexes of compressed archives are kept in the corpus."""
@@ -107,11 +110,8 @@ class Corpus:
         points = None
         if self.recipe.align == "similarity":
             points = template_px(self.recipe.template, self.recipe.size_px).round(3).tolist()
-        terms = {name: known.terms for name, known in facts().items()}
-        sources = [
-            {"name": s.name, "adapter": s.adapter, "terms": terms.get(s.adapter), "origin": s.origin}
-            for s in self.sources
-        ]
+        told = ("name", "adapter", "terms", "redistributable", "origin")
+        sources = [{name: getattr(source, name) for name in told} for source in self.sources]
         found = {
             "recipe": recipe,
             "points_px": points,

@@ -7,7 +7,7 @@ time but the bytes that were scored has not changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -51,7 +51,8 @@ def plan(corpus: Corpus, done: Done) -> list[Unit]:
     plans: list[Unit] = []
     for spec in corpus.sources:
         stamps = spec.open(corpus.out).stamps()
-        code = units.digest(schema.VERSION, spec.adapter, spec.name, corpus.recipe.inputs_per_unit, stamps)
+        size = corpus.recipe.inputs_per_unit
+        code = units.digest(schema.VERSION, spec.adapter, spec.name, size, stamps, spec.redistributable)
         plans.append(Unit(NAME, spec.name, code, 1, vars(spec)))
     return plans
 
@@ -74,7 +75,8 @@ def run(corpus: Corpus, unit: Unit) -> Made:
     def write(file: BinaryIO) -> None:
         found.clear()
         with pq.ParquetWriter(file, schema.INVENTORY, compression="zstd") as writer:
-            for name, batch in cut(spec.name, source.inventory(repeated), corpus.recipe.inputs_per_unit):
+            listed = _with_terms(source.inventory(repeated), spec.redistributable)
+            for name, batch in cut(spec.name, listed, corpus.recipe.inputs_per_unit):
                 table = to_table(batch, schema.INVENTORY)
                 writer.write_table(table, row_group_size=len(batch))
                 now = (table_digest(table), units.digest([stamp_of(record, stamps) for record in batch]))
@@ -94,6 +96,14 @@ def run(corpus: Corpus, unit: Unit) -> Made:
     finally:
         reader.close()
     return [output], {"parts": found, "inputs": sum(part.rows for part in found), "notes": source.notes}
+
+
+def _with_terms(records: Iterable[Record], redistributable: bool) -> Iterator[Record]:
+    """The records, with the source's terms for those that have no licence of their own."""
+    for record in records:
+        if record.redistributable is None:
+            record.redistributable = redistributable
+        yield record
 
 
 def _code(

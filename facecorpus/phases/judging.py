@@ -112,6 +112,8 @@ def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
     """Read, judge by the header, decode and hash."""
     if record.left_out is not None:
         return _Looked(ended(record, LEFT_OUT, record.left_out))
+    if (rejected := _rejected(corpus, "listed", record)) is not None:
+        return _Looked(rejected)
     try:
         data = reader.read(record)
     except InputError as error:

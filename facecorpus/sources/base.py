@@ -21,7 +21,7 @@ What `facecorpus sources` says of it, and the layout that error messages name, i
 from __future__ import annotations
 
 from facecorpus.sources.archives import ORIGIN, InputError, Member, is_archive_name
-from facecorpus.sources.facts import Facts, facts
+from facecorpus.sources.facts import PASSING_ON, Facts, facts
 from facecorpus.sources.recordings import listed
 from facecorpus.sources.registry import describe, make_source, parse_spec
 from facecorpus.sources.source import (
@@ -37,6 +37,7 @@ from facecorpus.sources.source import (
 
 __all__ = [
     "ORIGIN",
+    "PASSING_ON",
     "SOURCES",
     "Facts",
     "InputError",

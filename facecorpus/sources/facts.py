@@ -5,9 +5,19 @@ from __future__ import annotations
 import functools
 import tomllib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from facecorpus import manifests
+from facecorpus.errors import UserError
+
+Redistribution = Literal["yes", "no", "by picture", "unstated"]
+PASSING_ON: dict[Redistribution, str] = {
+    "yes": "crops may be passed on under these terms",
+    "no": "neither pictures nor crops may be passed on",
+    "by picture": "crops of pictures that bring a licence which allows it may be passed on",
+    "unstated": 'crops may not be passed on, unless its origin.json says {"redistributable": true}',
+}
+"""What each `Facts.redistribution` means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +31,8 @@ class Facts:
     """The files expected below the source's location, one per line."""
     terms: str
     """Licence and conditions, in a sentence."""
+    redistribution: Redistribution = "unstated"
+    """Whether crops may be passed on, as far as the terms say; see `PASSING_ON`."""
     availability: str
     """Where it can be had, if anywhere."""
     images: int | None = None
@@ -36,6 +48,13 @@ class Facts:
     citation: str | None = None
     evaluation_only: bool = False
     """Meant for testing: it should not be trained on."""
+
+    def __post_init__(self) -> None:
+        """Refuse another word for `redistribution`."""
+        known = get_args(Redistribution)
+        if self.redistribution not in known:
+            words = f"{', '.join(known[:-1])} or {known[-1]}"
+            raise UserError(f"{self.name}: redistribution is {self.redistribution!r}; give {words}")
 
 
 @functools.cache

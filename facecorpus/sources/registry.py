@@ -9,7 +9,7 @@ from collections.abc import Collection
 from facecorpus import storage
 from facecorpus.errors import UserError
 from facecorpus.plugins import nearest
-from facecorpus.sources.facts import Facts, facts
+from facecorpus.sources.facts import PASSING_ON, Facts, facts
 from facecorpus.sources.recognised import adapter_for, looks_like_path, name_of
 from facecorpus.sources.source import SOURCES, Source, lies_there
 
@@ -157,6 +157,7 @@ def _page(known: Facts) -> str:
         "pixels": known.pixels,
         "layout": known.layout.strip().replace("\n", "\n" + " " * 14),
         "terms": known.terms,
+        "passing on": PASSING_ON[known.redistribution],
         "availability": known.availability,
         "caution": known.caution,
         "page": known.url,

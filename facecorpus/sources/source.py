@@ -222,6 +222,21 @@ class Source(ABC):
             raise UserError(f'{url} is no JSON object; write it as in {{"synthetic": true}}, or remove it')
         return found
 
+    def redistributable(self) -> bool:
+        """Whether crops may be passed on where a picture has no licence of its own: by the owner's terms, or
+        as `origin.json` says.
+
+        Raises:
+            UserError: what that says is neither true nor false.
+        """
+        known = facts().get(self.adapter)
+        said = (self.origin() or {}).get(
+            "redistributable", known is not None and known.redistribution == "yes"
+        )
+        if not isinstance(said, bool):
+            raise UserError(f"{self.location}: redistributable in {ORIGIN} is {said!r}; write true or false")
+        return said
+
     def layout_hint(self) -> str:
         """Half a sentence on the layout the adapter expects, for error messages."""
         layout = " | ".join(facts()[self.adapter].layout.split("\n"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from facecorpus import storage
 from facecorpus.errors import UserError
-from facecorpus.sources.facts import Facts, facts
+from facecorpus.sources.facts import PASSING_ON, Facts, facts
 from facecorpus.sources.recognised import adapter_for, name_of
 from facecorpus.sources.recordings import listed
 from facecorpus.sources.registry import make_source
@@ -52,7 +52,7 @@ def _state(name: str, location: str) -> str:
 def _lines(known: Facts, state: str, width: int) -> list[str]:
     images = f"{known.images:,} images" if known.images else ""
     identities = f"{known.identities:,} identities" if known.identities else ""
-    about = [known.terms, known.availability, known.url or ""]
+    about = [known.terms, PASSING_ON[known.redistribution], known.availability, known.url or ""]
     return [
         f"{known.name:16s} {images:>18s} {identities:>18s}  {state:{width}s}".rstrip(),
         f"    {'; '.join(filter(None, about))}",

@@ -21,6 +21,9 @@ from facecorpus.sources.recognised import BESIDE
 from facecorpus.sources.recordings import claims_picture
 
 _LARGEST = 1 << 20
+_CREATIVE_COMMONS = re.compile(
+    r"creativecommons\.org/(licenses/by[a-z-]*|publicdomain)/|\bcc0\b", re.IGNORECASE
+)
 _CLASS = re.compile(r"[\w.\- ]{1,64}")
 
 
@@ -62,13 +65,14 @@ class WebDataset(Source):
         self._compare(container.url, pictures)
 
     def annotate(self, record: Record, member: Member) -> None:
-        """The person where an identity or a class number is given, the photograph by its link."""
+        """The person where an identity or class number is given; the photograph by its link; the licence."""
         found = self.facts()
         person = found.get("identity", self._text("cls"))
         if isinstance(person, str | int) and _CLASS.fullmatch(str(person).strip()):
             record.identity = str(person).strip()
         if isinstance(link := found.get("url"), str) and link:
             record.photo_id = link
+        record.redistributable = may_be_passed_on(found.get("LICENSE", found.get("license")))
 
     def finish(self) -> None:
         """Say what could not be read, and which shards are not whole."""
@@ -116,6 +120,17 @@ class WebDataset(Source):
             said = None
         if said != pictures:
             self._differ.append(f"{url.rpartition('/')[2]} ({pictures:,} of {said})")
+
+
+def may_be_passed_on(licence: object) -> bool | None:
+    """Whether a picture's licence lets a crop of it be passed on; None where it is none of Creative Commons.
+
+    >>> [may_be_passed_on(f"https://creativecommons.org/licenses/{kind}/2.0/") for kind in ("by-nc", "by-nd")]
+    [True, False]
+    >>> may_be_passed_on("?")
+    """
+    found = _CREATIVE_COMMONS.search(str(licence))
+    return None if found is None else "-nd" not in found[0].lower()
 
 
 def sample_key(path: str) -> str:
