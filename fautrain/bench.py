@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,13 @@ class Measured:
     gflop_per_image: float
     peak_tflops: float | None
     """Dense bf16, of all devices together; None where it is not known, as on a CPU."""
-    images_per_s: dict[str, float]
+    parameters: int
+    learnt: int
+    """Of the parameters, those that are trained."""
+    peak_memory_mb: float
+    """Of this process's device in training; on a CPU by how much the process's own peak grew, pictures that
+    wait for it included."""
+    images_per_s: Mapping[str, float]
     """What -> rate over all processes."""
 
     def mfu(self, name: str) -> float | None:
@@ -63,6 +69,7 @@ def bench(config: RunConfig, seconds: float, original: bool = False) -> Measured
             print(f"bench: {text}", file=sys.stderr, flush=True)
 
     say(f"opening the shards and building the model of {config.name}")
+    before = _peak_memory()
     # The time does not depend on the weights.
     config = override(config, ["model.init=none"])
     rank, world = accelerator.process_index, accelerator.num_processes
@@ -113,8 +120,20 @@ def bench(config: RunConfig, seconds: float, original: bool = False) -> Measured
         f"compile {config.train.compile}, {config.data.workers} workers",
         trainer.task.training_flops() / 1e9,
         trainer.peak_flops / 1e12 if trainer.peak_flops else None,
+        sum(p.numel() for p in trainer.task.network.parameters()),
+        sum(p.numel() for p in trainer.task.network.parameters() if p.requires_grad),
+        (_peak_memory() - before) / 1e6,
         rates,
     )
+
+
+def _peak_memory() -> int:
+    """Most bytes so far: of the device, or of this process where it is the CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    # Not getrusage's: that begins at the size of the process which started this one.
+    status = Path("/proc/self/status").read_text("ascii", "replace")
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 def _as_the_original(trainer: Trainer, task: Task, take: Callable[[], list[Batch]]) -> Callable[[], object]:
@@ -165,6 +184,8 @@ def table(measured: Measured) -> str:
     head = (
         f"{measured.device} x {measured.processes}, torch {measured.torch}, {measured.recipe}, "
         f"{measured.settings}\n"
+        f"{measured.learnt / 1e6:,.2f} M of {measured.parameters / 1e6:,.2f} M parameters learn, peak memory "
+        f"{measured.peak_memory_mb:,.0f} MB\n"
         f"assumed: {measured.gflop_per_image:,.2f} GFLOP an image (forward x 3), peak {peak}\n"
     )
     slower = "loader" if limit == rates[LOADER] else "model"

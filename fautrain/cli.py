@@ -110,47 +110,78 @@ def finetune(
     ] = "auto",
 ) -> None:
     """Train and evaluate on action units, fold by fold. The same command goes on where a stopped run was."""
-    from fautrain.config import override
-    from fautrain.data.benchmark import benchmark
-    from fautrain.data.folds import subset as every_nth
-    from fautrain.data.shards import absolute
-    from fautrain.recipes import finetuning_recipe
-
-    for value, option in (("seed", "--seeds"), ("data.fold", "--fold"), ("data.dataset", "--dataset")):
-        if any(setting.partition("=")[0].strip() == value for setting in settings or []):
-            raise UserError(f"--set {value} would be overruled by {option}; give that")
-    name = benchmark(dataset).name
-    if not shards and Path("build", name).exists():
-        shards = f"build/{name}"
-    # Whole paths: the run is looked at from other folders later.
-    changes = [f"data.dataset={Path.cwd() / dataset if dataset.endswith('.toml') else dataset}"]
-    changes += [f"data.shards={absolute(shards)}"] if shards else []
-    changes += [f"model.init={init}"] if init else []
-    changes += [f"data.every={every_nth(subset)}"] if subset else []
-    changes += settings or []
-    given = finetuning_recipe(recipe, name)
-    config = override(given, changes)
-    asked = any(change.partition("=")[0].strip() == "model.init" for change in changes)
-    if config.model.init is None and not asked and given.model.size != "tiny":
-        raise UserError(
-            f"--init is not given, and recipe {recipe} is meant to start from pretrained weights: give a "
-            f"run, a file or hub:OWNER/NAME, or --init none for a random ViT of size {config.model.size}"
-        )
-    folder = out if out is not None else Path("build/finetune") / f"{name}-{recipe}"
-    numbers = () if fold == "all" else _numbers("--fold", fold)
+    from fautrain.runs.asked import Asked, numbers
     from fautrain.runs.finetuning import finetune
 
-    finetune(config, folder, folds=numbers, seeds=_numbers("--seeds", seeds), resume=resume)
+    asked = Asked(dataset, shards, init, subset, settings or [])
+    config = asked.config(recipe)
+    folder = out if out is not None else Path("build/finetune") / f"{asked.name}-{recipe}"
+    folds = () if fold == "all" else numbers("--fold", fold)
+    finetune(config, folder, folds=folds, seeds=numbers("--seeds", seeds), resume=resume)
 
 
-def _numbers(option: str, text: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise UserError(f"{option} {text}: give whole numbers joined by commas, such as 1,3") from error
-    if len(set(numbers)) < len(numbers):
-        raise UserError(f"{option} {text}: a number is named twice; name each once")
-    return numbers
+@app.command(cls=Command)
+def ablation(
+    name: Annotated[str | None, typer.Argument(help="A grid of the papers; none lists them.")] = None,
+    dataset: Annotated[str, typer.Option("--dataset", help="As for finetune.")] = "disfa",
+    over: Annotated[
+        list[str] | None,
+        typer.Option("--over", help="Vary NAME=A,B,C: a value, recipe or subset; again: all combinations."),
+    ] = None,
+    shards: Annotated[str, typer.Option("--shards", help="As for finetune.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of all rows; default build/ablation/DATASET-NAME.")
+    ] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help="What is varied; default: the grid's.")] = "",
+    fold: Annotated[str, typer.Option("--fold", help="all, or numbers such as 1 or 1,3.")] = "all",
+    seeds: Annotated[str, typer.Option("--seeds", help="Runs of each row, such as 0,1,2.")] = "0",
+    init: Annotated[
+        str | None, typer.Option("--init", help="As for finetune; {size} becomes each row's size.")
+    ] = None,
+    subset: Annotated[str | None, typer.Option("--subset", help="As for finetune.")] = None,
+    settings: Settings = None,
+    also: Annotated[
+        list[str] | None, typer.Option("--also", help="Measure more: epoch, identity-loss, probe or cost.")
+    ] = None,
+    on: Annotated[
+        list[str] | None, typer.Option("--on", help="Test each model on DATASET[=SHARDS] too.")
+    ] = None,
+    rows: Annotated[str, typer.Option("--rows", help="Run these rows only, such as 1,3.")] = "all",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show the rows and what they set; run nothing.")
+    ] = False,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Write the tables of what is done; run nothing.")
+    ] = False,
+    resume: Annotated[str, typer.Option("--resume", help="As for finetune.")] = "auto",
+) -> None:
+    """Fine-tune every row of a grid, each a resumable run, and write one table, a page and a picture."""
+    from fautrain.ablations import grid as grids
+    from fautrain.ablations.measures import chosen
+    from fautrain.ablations.running import Ablation, run, write
+    from fautrain.runs.asked import Asked, numbers
+
+    if name is None and not over:
+        typer.echo("\n".join(grids.listed()))
+        return
+    asked = Asked(dataset, shards, init, subset, settings or [])
+    grid = grids.chosen(name, over or [], asked.name, recipe)
+    if plan:
+        typer.echo("\n".join(grids.planned(grid)))
+        return
+    planned = Ablation(
+        grid,
+        asked,
+        out or Path("build/ablation") / f"{asked.name}-{name or grids.folder_name(over or [])}",
+        folds=() if fold == "all" else numbers("--fold", fold),
+        seeds=numbers("--seeds", seeds),
+        measures=chosen([*grid.measures, *(also or [])], on or grid.on),
+        only=() if rows == "all" else numbers("--rows", rows),
+    )
+    if tables:
+        typer.echo(write(planned))
+    else:
+        run(planned, resume)
 
 
 @app.command(cls=Command)
@@ -252,12 +283,13 @@ def bench(
     from dataclasses import asdict
 
     from fautrain.bench import bench, table
+    from fautrain.files import json_bytes, publish
 
     changes = [f"data.dataset={dataset}"] if dataset else []
     config = _configured(recipe, dataset, [*changes, f"data.shards={shards}", *(settings or [])])
     measured = bench(config, seconds, original)
     if to is not None:
-        to.write_text(json.dumps(asdict(measured), indent=1) + "\n", "utf-8")
+        publish(to, json_bytes(asdict(measured)))
     typer.echo(table(measured))
 
 

@@ -35,10 +35,10 @@ def markdown(result: Result, benchmark: Benchmark) -> str:
         f"**{warning}**" if warning else "",
         words.lead(result, benchmark),
         words.seeds(result),
-        _table(first),
+        markdown_table(first),
         words.comparison(result, benchmark),
         "\n".join(explained),
-        *map(_table, others),
+        *map(markdown_table, others),
         "\n".join(f"- {note}" for note in result.notes),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -75,7 +75,8 @@ def brief(result: Result, benchmark: Benchmark) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A heading and the table under it."""
     numbers = len(table.head) - table.words
     rule = Row(("---",) * table.words + ("---:",) * numbers)
     lines = [_line(row, len(table.head)) for row in (Row(table.head), rule, *table.rows)]
