@@ -71,7 +71,7 @@ class Grid:
     def folder(self, row: Row) -> str:
         """Where a row is run, within the ablation's folder: `lambda-0.5`."""
         words = (f"{a.rpartition('.')[2]}-{v}" for a, v in zip(self.axes, row.values, strict=True))
-        return re.sub(r"[^A-Za-z0-9.+%-]+", "-", "_".join(words)).strip("-.")[-100:]
+        return re.sub(r"[^A-Za-z0-9_.+%-]+", "-", "_".join(words)).strip("-.")[-100:]
 
     def named(self, row: Row) -> str:
         """A row in words: `lambda 0.5, layers 2`."""

@@ -16,7 +16,7 @@ from facecorpus.errors import UserError
 from facecorpus.plugins import Registry
 from facecorpus.typed import build
 from fautrain.bench import Measured
-from fautrain.config import FinetuneConfig
+from fautrain.config import LabelledConfig
 from fautrain.evaluation import Result, read_result
 from fautrain.files import read_json
 from fautrain.probe import ProbeResult
@@ -31,7 +31,7 @@ from fautrain.targets.base import NONE
 class Finished:
     """A row that is trained."""
 
-    config: FinetuneConfig
+    config: LabelledConfig
     """But for fold and seed."""
     recipe: str
     settings: tuple[str, ...]
@@ -142,7 +142,7 @@ class Cost(Measure):
         "images trained on a second, without the loader, on this machine; memory that training takes, on a "
         "CPU by how much the process grows"
     )
-    seconds = 5.0
+    seconds = 3.0
 
     def files(self, finished: Finished) -> list[Path]:
         """One for all folds, which cost the same."""

@@ -14,7 +14,7 @@ from fautrain.ablations.measures import Finished, Measure
 from fautrain.ablations.outcome import Outcome
 from fautrain.ablations.page import render
 from fautrain.ablations.tables import Compared, brief, figures, markdown
-from fautrain.config import FinetuneConfig
+from fautrain.config import LabelledConfig
 from fautrain.data.benchmark import benchmark
 from fautrain.evaluation import read_result
 from fautrain.files import json_bytes, publish, refuse_others
@@ -53,7 +53,7 @@ class Ablation:
                 f"{named[clash[0]]} would be the same in all rows, which differ in it; leave it out"
             )
 
-    def config(self, row: Row) -> FinetuneConfig:
+    def config(self, row: Row) -> LabelledConfig:
         """A row's, but for fold and seed."""
         return self.asked.config(row.recipe, row.settings)
 
@@ -98,7 +98,7 @@ def run(ablation: Ablation, resume: str) -> None:
     accelerator.end_training()
 
 
-def _accelerator(configs: Sequence[FinetuneConfig]) -> Accelerator:
+def _accelerator(configs: Sequence[LabelledConfig]) -> Accelerator:
     """One for all rows, as processes are set up once."""
     first = configs[0].train
     for config in configs:
@@ -113,7 +113,7 @@ def _accelerator(configs: Sequence[FinetuneConfig]) -> Accelerator:
 def _row(
     ablation: Ablation,
     row: Row,
-    config: FinetuneConfig,
+    config: LabelledConfig,
     resume: str,
     accelerator: Accelerator,
     stop: Stop,

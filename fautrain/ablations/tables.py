@@ -172,7 +172,7 @@ def warnings(compared: Compared) -> list[str]:
 
 def explained(compared: Compared) -> list[tuple[str, str]]:
     """(name of a column, what it is)."""
-    found = words.rows(compared.first)
+    found = words.rows(compared.first, compared.benchmark)
     folds = "seeds" if len(compared.first.seeds) > 1 else "folds"
     found = [(_SHORT.get(name, name), about) for name, about in found if name not in ("±", "Pooled")]
     found.append(("±", f'standard deviation of "{_SHORT[PUBLISHED]}" over {folds}'))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facecorpus.errors import UserError
-from fautrain.config import FinetuneConfig, override
+from fautrain.config import LabelledConfig, override
 from fautrain.data.benchmark import benchmark
 from fautrain.data.folds import subset as every_nth
 from fautrain.data.shards import absolute
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
         """The benchmark's."""
         return benchmark(self.dataset).name
 
-    def config(self, recipe: str, own: Sequence[str] = ()) -> FinetuneConfig:
+    def config(self, recipe: str, own: Sequence[str] = ()) -> LabelledConfig:
         """The recipe with everything set, but for fold and seed.
 
         Args:
