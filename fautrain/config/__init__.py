@@ -13,6 +13,7 @@ from typing import Any
 
 from facecorpus import typed
 from facecorpus.typed import described, override, to_plain
+from fautrain.config.aunce import AunceConfig, ContrastConfig, ContrastiveConfig, SwinGraphConfig
 from fautrain.config.finetuning import (
     ActionUnitModelConfig,
     FinetuneConfig,
@@ -37,6 +38,9 @@ from fautrain.config.pretraining import LossConfig, MaeModelConfig, PretrainConf
 __all__ = [
     "CONFIGURATIONS",
     "ActionUnitModelConfig",
+    "AunceConfig",
+    "ContrastConfig",
+    "ContrastiveConfig",
     "DataConfig",
     "FinetuneConfig",
     "IdentityConfig",
@@ -52,6 +56,7 @@ __all__ = [
     "PretrainData",
     "RunConfig",
     "SizeName",
+    "SwinGraphConfig",
     "TrainConfig",
     "configuration",
     "described",

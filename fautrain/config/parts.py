@@ -33,7 +33,7 @@ class ModelConfig(Checked):
     """A ViT encoder, and what it starts from."""
 
     group = "model"
-    size: SizeName = "base"
+    size: str = "base"
     """Width, depth and heads of the encoder (`fautrain.models.vit`)."""
     image_px: Positive = 224
     """Side of the square input; a multiple of `patch_px`."""

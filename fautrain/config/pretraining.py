@@ -14,6 +14,7 @@ from fautrain.config.parts import (
     ProperShare,
     RunConfig,
     Share,
+    SizeName,
     configuration,
 )
 
@@ -22,6 +23,7 @@ from fautrain.config.parts import (
 class MaeModelConfig(ModelConfig):
     """The masked autoencoder: a ViT encoder over the visible patches, a lighter decoder over all of them."""
 
+    size: SizeName = "base"
     decoder_width: Positive = 512
     """Channels of the decoder; a multiple of `decoder_heads` and of 4 (2-D sin-cos positions)."""
     decoder_depth: Positive = 8

@@ -48,7 +48,7 @@ def build(
     Raises:
         UserError: the weights cannot be read or do not fit, or there is no such adapter.
     """
-    with _seeded(seed):
+    with seeded(seed):
         model = ActionUnitModel(
             size_of(config.size),
             outputs,
@@ -70,7 +70,7 @@ def build_mae(
     config: MaeModelConfig, *, checkpoint_activations: bool = False, seed: int = 0
 ) -> MaskedAutoencoder:
     """A masked autoencoder to train; as `build`."""
-    with _seeded(seed):
+    with seeded(seed):
         model = MaskedAutoencoder(
             size_of(config.size),
             image_px=config.image_px,
@@ -85,7 +85,7 @@ def build_mae(
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Generator[None]:
+def seeded(seed: int) -> Generator[None]:
     """Draws first weights, and leaves the generators as they were."""
     with torch.random.fork_rng(devices=[]):  # GPUs draw no weights: they are neither asked nor seeded
         torch.default_generator.manual_seed(seed)

@@ -6,15 +6,13 @@ K subjects.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from facecorpus.errors import UserError
 from fautrain.models.flops import vit_training_flops
-from fautrain.models.predictor import Predictor
+from fautrain.models.predictor import Predictor, full_precision
 from fautrain.models.reversal import reverse_gradient
 from fautrain.models.vit import LAYER_NORM_EPS, Size, Trunk, initialise, initialise_truncated
 
@@ -118,7 +116,7 @@ class ActionUnitModel(Trunk, Predictor):
         """
         tokens, carried = self.carry(self.blocks, self.with_class(self.embed(images)))
         features = self._pooled(tokens)
-        with _full_precision(features.device):
+        with full_precision(features.device):
             logits = self.head(features)
             identity = None if self.ID_head is None else self.ID_head(reverse_gradient(features, reversal))
             auxiliary = None if self.auxiliary_head is None else self.auxiliary_head(*carried)
@@ -127,9 +125,3 @@ class ActionUnitModel(Trunk, Predictor):
     def training_flops(self) -> int:
         """Of the trunk: the heads are nothing beside it."""
         return vit_training_flops(self)
-
-
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast: heads cost nothing, and 8 bits of mantissa would round probabilities over a threshold."""
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -25,3 +27,9 @@ class Predictor(nn.Module, ABC):
     @abstractmethod
     def training_flops(self) -> int:
         """Operations of one image of training, forward and backward (`fautrain.models.flops`)."""
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """No autocast: heads cost nothing, and 8 bits of mantissa would round probabilities over a threshold."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()

@@ -31,6 +31,8 @@ from fautrain.tasks.kept import weights_path
 from fautrain.tasks.labelled import Fold, fold_of, open_labels
 from fautrain.trainer import Accelerator, Trainer, make_accelerator
 
+BEFORE = "before"
+"""Folder, in a fold's, of the run whose weights it starts from, where training has two stages."""
 DONE = "fold.json"
 """Written last into a fold's folder: its result."""
 RESULT, TABLE, PAGE = "result.json", "table.md", "report.html"
@@ -128,6 +130,8 @@ def write_tables(out: Path, bench: Benchmark, folds: Sequence[FoldResult]) -> st
 
 
 def _check_folder(config: LabelledConfig, run_dir: Path, resume: str) -> None:
+    if (first := config.before()) is not None:
+        _check_folder(first, run_dir / BEFORE, resume)
     if resume == "no":
         choose(run_dir, resume)
     elif checkpoint.steps(run_dir):
@@ -142,12 +146,28 @@ def _fold(config: LabelledConfig, fold: Fold, run_dir: Path, resume: str, accele
         if found is None:
             forget_predictions(run_dir)  # what a run left that never had a checkpoint
         print(f"fold {config.data.fold}, seed {config.seed}: {fold.about}", flush=True)
+    if found is None:
+        fold = fold._replace(before=_stage_before(config, fold, run_dir, resume, accelerator))
     trainer = run(config, run_dir, found, accelerator, fold)
     if accelerator.is_main_process:
         result = evaluate_fold(run_dir)
         _write_final(config, fold, run_dir, result, trainer)
         write_result(result, run_dir / DONE)
     accelerator.wait_for_everyone()
+
+
+def _stage_before(
+    config: LabelledConfig, fold: Fold, run_dir: Path, resume: str, accelerator: Accelerator
+) -> Path | None:
+    """The last checkpoint of the stage before, trained to its end; None where there is none."""
+    first = config.before()
+    if first is None:
+        return None
+    folder = run_dir / BEFORE
+    if accelerator.is_main_process:
+        print(f"the stage before ({first.task}) is in {folder}", flush=True)
+    trainer = run(first, folder, begin(first, folder, resume, accelerator), accelerator, fold)
+    return folder / checkpoint.FOLDER / checkpoint.step_name(trainer.progress.step)
 
 
 def _is_done(config: LabelledConfig, fold: Fold, run_dir: Path, found: Path) -> bool:
@@ -174,7 +194,7 @@ def _write_final(
     column = columns[chosen]
     assert column is not None
     last = run_dir / checkpoint.FOLDER / checkpoint.step_name(trainer.progress.step) / MODEL_FILE
-    labels, parts = fold
+    labels, parts, _ = fold
     bench = labels.benchmark
     write_final(
         run_dir / FINAL,

@@ -98,7 +98,7 @@ def train(trainer: Trainer, loader: Loader, look: Look | None, found: Path | Non
         step=first,
     ) as log:
         loaded = trainer.task.loaded
-        begins = f"weights of {config.model.init}" if loaded else "random weights"
+        begins = f"weights of {config.model.init or 'the stage before'}" if loaded else "random weights"
         if found is not None:
             begins = f"going on after step {first:,}"
         epochs = f"{loader.samples:,} samples, {loader.steps_per_epoch:,} steps an epoch, {total:,} in all"

@@ -34,6 +34,8 @@ class Fold(NamedTuple):
 
     labels: LabelledSet
     parts: Split
+    before: Path | None = None
+    """Checkpoint of the stage before, which the model starts from, where training has two stages."""
 
     def fingerprint(self) -> str:
         """Of the whole corpus."""
@@ -98,7 +100,7 @@ class LabelledTask(Task, Generic[Model]):
     def __init__(self, config: LabelledConfig, samples: Fold) -> None:
         super().__init__(config, samples)
         self.config: Any = config
-        self.labels, self.parts = samples
+        self.labels, self.parts, _ = samples
         self.rates = class_rates(self.labels.targets[self.parts.train])
         """Share of positives of each output where training frames are coded, (A,)."""
         self.steps = math.ceil(len(self.parts.train) / config.data.batch_per_step)
