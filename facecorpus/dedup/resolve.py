@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -55,8 +55,45 @@ _KINDS = pa.array(["file", "pixels", *NEAR_KINDS])
 _FILE, _PIXELS, _NEAR = 0, 1, 2
 
 
+class Arranged(NamedTuple):
+    """Candidates as numbers, best first: all that deciding needs besides their ids."""
+
+    rows: Rows
+    order: NDArray[np.int64]
+    """(N,): position in the table of each."""
+    rank: NDArray[np.int32]
+    """(N,): place of each row of the table among the sorted ids."""
+
+
 def resolve(table: pa.Table, rules: DedupRules, *, workers: int = 1) -> pa.Table:
-    """Find the duplicates among scored candidates.
+    """Find the duplicates among scored candidates: `decide` of what `arrange` makes of them."""
+    return decide(table["id"], arrange(table, rules), rules, workers=workers)
+
+
+def arrange(table: pa.Table, rules: DedupRules) -> Arranged:
+    """The candidates as numbers, for `decide`; the table is not needed after that, but for its ids.
+
+    Args:
+        table: one row per candidate, any order, with the columns `COLUMNS`; nulls where a value is not known.
+        rules: see `DedupRules`.
+
+    Raises:
+        UserError: an id occurs twice, or a column is missing.
+    """
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise UserError(f"the table of candidates lacks the column {missing[0]}; run score again.")
+    rank, unique = _id_rank(table["id"])
+    if not unique:
+        raise UserError(
+            "an id occurs twice (or is missing) among the candidates; ids must be unique across sources."
+        )
+    order = keep_order(table, rules.source_priority, rank)
+    return Arranged(_rows(table, order, rules), order, rank)
+
+
+def decide(ids: pa.ChunkedArray, arranged: Arranged, rules: DedupRules, *, workers: int = 1) -> pa.Table:
+    """Which of the candidates are duplicates.
 
     Links, from the strongest to the weakest: "file" (equal bytes), "pixels" (equal decoded pixels), "photo"
     (equal photo id within a source), "image" (whole-image hashes within the radius), "crop" (crop hashes
@@ -66,7 +103,8 @@ def resolve(table: pa.Table, rules: DedupRules, *, workers: int = 1) -> pa.Table
     duplicate: training mirrors pictures anyway.
 
     Args:
-        table: one row per candidate, any order, with the columns `COLUMNS`; nulls where a value is not known.
+        ids: of the rows of the table that was arranged.
+        arranged: see `arrange`.
         rules: see `DedupRules`.
         workers: threads; the result does not depend on it.
 
@@ -76,39 +114,23 @@ def resolve(table: pa.Table, rules: DedupRules, *, workers: int = 1) -> pa.Table
         duplicate_kind: "file" or "pixels" where the record is a copy of the kept one, else the near link
         between the two (of copies, the best one's).
         duplicate_distance: bits between the two, for "image" and "crop". identity_conflict: the cluster holds
-            two
-        different identities of this record's source, so one of them is wrong.
+            two different identities of this record's source, so one of them is wrong.
 
     Raises:
-        UserError: an id occurs twice, a column is missing, or there are too many near-duplicates to list.
+        UserError: there are too many near-duplicates to list.
     """
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing:
-        raise UserError(f"the table of candidates lacks the column {missing[0]}; run score again.")
-    if table["id"].null_count or pc.count_distinct(table["id"]).as_py() != table.num_rows:
-        raise UserError(
-            "an id occurs twice (or is missing) among the candidates; ids must be unique across sources."
-        )
-    order = keep_order(table, rules.source_priority)
-    rows = _rows(table, order, rules)
     try:
-        clusters = find_clusters(rows, rules, workers=workers)
+        clusters = find_clusters(arranged.rows, rules, workers=workers)
     except TooManyPairsError as error:
         raise UserError(
             f"dedup: {error}; for video or burst photographs set image_radius and crop_radius to none, "
             "or raise max_pairs if there is memory for it."
         ) from error
-    place = np.empty(order.size, np.int64)
-    place[order] = np.arange(order.size)
-    return _result(table["id"].cast(pa.large_string()), order, place, id_rank(table), rows, clusters)
+    return _result(ids.cast(pa.large_string()), arranged, clusters)
 
 
 def _rows(table: pa.Table, order: NDArray[np.int64], rules: DedupRules) -> Rows:
     """The columns as numbers, best row first."""
-    face = pc.fill_null(table["face_index"].cast(pa.int32()), 0)
-    # Face N > 0 of an input is called `INPUT#N`.
-    stripped = pc.replace_substring_regex(table["id"], "#[0-9]+$", "")
-    name = pc.if_else(pc.greater(face, 0), stripped, table["id"])
     source = _numbered(table["source"])
 
     def within_source(column: str) -> Int32:
@@ -119,9 +141,10 @@ def _rows(table: pa.Table, order: NDArray[np.int64], rules: DedupRules) -> Rows:
 
     image_hash, image_good = _hashes(table, "image_hash", rules.min_quality)
     crop_hash, crop_good = _hashes(table, "crop_hash", rules.min_quality)
+    face = pc.fill_null(table["face_index"].cast(pa.int32()), 0).to_numpy()
     return Rows(
-        input=_numbered(name)[order],
-        face=face.to_numpy()[order],
+        input=_inputs(table["id"], face)[order],
+        face=face[order],
         file=_numbered(table["sha256"])[order],
         pixels=_numbered(table["pixel_hash"])[order],
         source=source[order],
@@ -132,6 +155,22 @@ def _rows(table: pa.Table, order: NDArray[np.int64], rules: DedupRules) -> Rows:
         crop_hash=crop_hash[order],
         crop_good=crop_good[order],
     )
+
+
+def _inputs(ids: pa.ChunkedArray, face: Int32) -> Int32:
+    """A number for the input of each row: that of its first face's row, where there is one.
+
+    Face N > 0 of an input is called `INPUT#N`.
+    """
+    found = np.arange(len(face), dtype=np.int32)
+    further = np.flatnonzero(face > 0)
+    if further.size:
+        names = pc.replace_substring_regex(ids.take(pa.array(further)), "#[0-9]+$", "")
+        first = pc.index_in(names, value_set=ids.filter(pa.array(face == 0)))
+        at = np.flatnonzero(face == 0)[pc.fill_null(first, 0).to_numpy()]
+        alone = len(face) + _numbered(names)
+        found[further] = np.where(first.is_valid().to_numpy(), at, alone)
+    return found
 
 
 def _numbered(column: pa.ChunkedArray) -> Int32:
@@ -150,20 +189,16 @@ def _hashes(table: pa.Table, name: str, min_quality: int) -> tuple[NDArray[np.ui
     return hashes, (quality >= min_quality) & table[name].is_valid().to_numpy()
 
 
-def _result(
-    ids: pa.ChunkedArray,
-    order: NDArray[np.int64],
-    place: NDArray[np.int64],
-    rank: NDArray[np.int64],
-    rows: Rows,
-    clusters: Clusters,
-) -> pa.Table:
+def _result(ids: pa.ChunkedArray, arranged: Arranged, clusters: Clusters) -> pa.Table:
     """The clusters in the order of the input, with ids for row numbers."""
+    rows, order, rank = arranged
+    place = np.empty(order.size, np.int32)
+    place[order] = np.arange(order.size)
     size = np.bincount(clusters.leader, minlength=order.size)
     alone = size[clusters.leader] == 1
     kept = clusters.leader == np.arange(order.size)
 
-    smallest = np.full(order.size, order.size, np.int64)
+    smallest = np.full(order.size, order.size, np.int32)
     np.minimum.at(smallest, clusters.leader, rank[order])
     row_of_rank = np.argsort(rank)
     cluster_row = row_of_rank[smallest[clusters.leader]]
@@ -201,7 +236,9 @@ def _conflicts(rows: Rows, clusters: Clusters) -> NDArray[np.bool_]:
     return conflict
 
 
-def keep_order(table: pa.Table, source_priority: tuple[str, ...] = ()) -> NDArray[np.int64]:
+def keep_order(
+    table: pa.Table, source_priority: tuple[str, ...] = (), rank: NDArray[np.int32] | None = None
+) -> NDArray[np.int64]:
     """Rows from the best to keep to the worst.
 
     A row is preferred for, in this order: a source earlier in `source_priority` (sources not named come last
@@ -212,8 +249,9 @@ def keep_order(table: pa.Table, source_priority: tuple[str, ...] = ()) -> NDArra
     are unique, so the order of the ids does not depend on the order of the rows.
 
     Args:
-        table: as for `resolve`.
+        table: as for `arrange`.
         source_priority: names of sources, most preferred first.
+        rank: place of each row's id among the sorted ids, where it is known.
 
     Returns:
         int64 (N,): row positions.
@@ -225,7 +263,7 @@ def keep_order(table: pa.Table, source_priority: tuple[str, ...] = ()) -> NDArra
     rate = np.divide(size, area, out=np.full(width.shape, -np.inf), where=known)
     return np.lexsort(
         (
-            id_rank(table),
+            _id_rank(table["id"])[0] if rank is None else rank,
             -rate,
             -np.round(_numbers(table, "face_score") / SCORE_STEP),
             -np.round(_octaves(_numbers(table, "interocular_px")) / OCTAVE_STEP),
@@ -234,12 +272,14 @@ def keep_order(table: pa.Table, source_priority: tuple[str, ...] = ()) -> NDArra
     )
 
 
-def id_rank(table: pa.Table) -> NDArray[np.int64]:
-    """Place of each row's id in the sorted ids, from 0: int64 (N,)."""
-    order = pc.sort_indices(table["id"]).to_numpy()
-    rank = np.empty(order.size, np.int64)
-    rank[order] = np.arange(order.size)
-    return rank
+def _id_rank(ids: pa.ChunkedArray) -> tuple[NDArray[np.int32], bool]:
+    """Place of each row's id in the sorted ids, from 0, int32 (N,); and whether each is there once."""
+    order = pc.sort_indices(ids)
+    ranked = ids.take(order)
+    twice = len(ranked) > 1 and pc.any(pc.equal(ranked[1:], ranked[:-1])).as_py()
+    rank = np.empty(len(order), np.int32)
+    rank[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    return rank, not (twice or ids.null_count)
 
 
 def _source_place(table: pa.Table, source_priority: tuple[str, ...]) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from facecorpus import schema, shards, storage, units
 from facecorpus.dedup.clusters import load_compiled
-from facecorpus.dedup.resolve import COLUMNS, resolve
+from facecorpus.dedup.resolve import COLUMNS, Arranged, arrange, decide
 from facecorpus.errors import UserError
 from facecorpus.phases import score
 from facecorpus.phases.corpus import Corpus
@@ -122,15 +122,14 @@ class Decided(NamedTuple):
 def run(corpus: Corpus, unit: Unit) -> Made:
     """Decide on every row; the mark tells the shards and {state: rows}."""
     parts = unit.spec["parts"]
-    starts, candidate, candidates, ended = _read(corpus, parts)
-    verdicts = _verdicts(corpus, candidates)
+    read = _read(corpus, parts)
+    codes, ranks = _coded(read.ids, corpus.recipe.seed)
+    verdicts = _verdicts(corpus, read)
     kept = verdicts["duplicate_of"].is_null().to_numpy()
-    codes, ranks = _coded(candidates["id"], corpus.recipe.seed)
-    people = candidates.select(["source", "identity"]).filter(pa.array(kept))
-    del candidates  # most of what is held
-    shard = np.full(len(codes), -1, np.int32)
+    shard, people = np.full(len(codes), -1, np.int32), read.people.filter(pa.array(kept))
     owned, shard[kept] = share_out(corpus, ranks[kept], people, units.read_mark(corpus.out, NAME, "all"))
-    decided = Decided(parts, starts, candidate, verdicts, codes, ranks, shard)
+    decided, ended = Decided(parts, read.starts, read.candidate, verdicts, codes, ranks, shard), read.ended
+    del read  # half of what is held
     numbers, sizes = (found.tolist() for found in np.unique(shard[kept], return_counts=True))
     outputs = [
         publish_row_groups(corpus.out, SELECTION, schema.SELECTION, _selection(corpus, decided)),
@@ -157,10 +156,23 @@ def read_placed(corpus: Corpus, group: int) -> pa.Table:
     return storage.read_table(storage.join(corpus.out, PLACEMENT), row_group=group)
 
 
-def _read(
-    corpus: Corpus, parts: Sequence[str]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], pa.Table, Counter[str]]:
-    """The first row of each part, which rows are candidates, these, and {state: rows} of the others."""
+class Read(NamedTuple):
+    """What is read of the rows, n in all and m candidates, in inventory order."""
+
+    starts: NDArray[np.int64]
+    candidate: NDArray[np.bool_]
+    ended: Counter[str]
+    """{state: rows} of those that are no candidates."""
+    ids: pa.ChunkedArray
+    """(m,)"""
+    people: pa.Table
+    """(m): source and identity, where shards go by them; else neither."""
+    arranged: Arranged | None
+    """None where no duplicates are looked for."""
+
+
+def _read(corpus: Corpus, parts: Sequence[str]) -> Read:
+    """Candidates as numbers; their columns themselves are let go."""
     lengths, masks, found, ended = [0], list[NDArray[np.bool_]](), list[pa.Table](), Counter[str]()
     for part in parts:
         table = read_scored(corpus, part, ["state", *COLUMNS])
@@ -169,7 +181,13 @@ def _read(
         lengths.append(len(table))
         masks.append(mask)
         found.append(_compact(table.select(COLUMNS).filter(pa.array(mask))))
-    return np.cumsum(lengths), np.concatenate(masks), pa.concat_tables(found), ended
+    candidates, rules = pa.concat_tables(found), corpus.recipe.dedup
+    found.clear()
+    grouped = ["source", "identity"] if corpus.recipe.group_by != "none" else []
+    arranged = arrange(candidates, rules) if rules is not None else None
+    people = candidates.select(grouped)
+    pa.default_memory_pool().release_unused()
+    return Read(np.cumsum(lengths), np.concatenate(masks), ended, candidates["id"], people, arranged)
 
 
 def _compact(table: pa.Table) -> pa.Table:
@@ -181,15 +199,16 @@ def _compact(table: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def _verdicts(corpus: Corpus, candidates: pa.Table) -> pa.Table:
+def _verdicts(corpus: Corpus, read: Read) -> pa.Table:
     """Which candidates are copies, of which and how."""
-    if (rules := corpus.recipe.dedup) is None:
-        nothing = {name: pa.nulls(len(candidates), schema.SELECTION.field(name).type) for name in _VERDICT}
-        return pa.table(nothing)
+    if read.arranged is None or corpus.recipe.dedup is None:
+        fields = map(schema.SELECTION.field, _VERDICT)
+        return pa.table({field.name: pa.nulls(len(read.ids), field.type) for field in fields})
     if load_compiled():
         say("select: compiling the search for duplicates, about 20 s")
     # Threads; the result does not depend on them.
-    return resolve(candidates, rules, workers=len(os.sched_getaffinity(0))).drop_columns("id")
+    workers = len(os.sched_getaffinity(0))
+    return decide(read.ids, read.arranged, corpus.recipe.dedup, workers=workers).drop_columns("id")
 
 
 def _coded(ids: pa.ChunkedArray, seed: int) -> tuple[NDArray[np.uint64], Ranks]:
