@@ -1,9 +1,12 @@
-"""Metrics on arrays, without torch: of detection, and how to choose by any and resample it.
+"""Metrics on arrays, without torch: of detection, of intensity, and how to choose by any and resample it.
 
 Of detection: `probability` is float (n, A) in [0, 1], `target` float (n, A) with 1 (present), 0 (absent) or
 NaN (not coded: left out). A probability at or above the threshold is a detection; thresholds are compared in
 the probabilities' own dtype, so that a float32 0.3 reaches the threshold 0.3. Counts are int64 (..., A, 4) in
 the order true positives, false positives, false negatives, true negatives. All values are fractions.
+
+Of intensity: `prediction` and `target` are float (n, A) on one scale, `target` NaN where not coded. All
+measures are functions of sums over the coded frames (`pair_sums`), so that subjects and folds can be added.
 """
 
 from __future__ import annotations
@@ -99,6 +102,38 @@ def _roc_auc(probability: NDArray[Any], target: NDArray[Any]) -> float:
     below = negatives.cumsum() - negatives
     # Doubled, so that ties stay whole numbers: the sum is exact.
     return float((positives * (2 * below + negatives)).sum() / (2 * pairs))
+
+
+def pair_sums(prediction: NDArray[Any], target: NDArray[Any]) -> Floats:
+    """(n, A, 7) float64 of each frame, 0 where not coded: 1, p, t, p^2, t^2, p t, |p - t|."""
+    coded = ~np.isnan(target)
+    p, t = (np.where(coded, values, 0).astype(np.float64) for values in (prediction, target))
+    return np.stack([coded.astype(np.float64), p, t, p * p, t * t, p * t, abs(p - t)], axis=-1)
+
+
+def icc(sums: NDArray[Any]) -> Floats:
+    """ICC(3,1) of two raters, prediction and annotation, (..., A), of `pair_sums` added up (..., A, K).
+
+    Shrout and Fleiss (1979): (BMS - EMS) / (BMS + EMS) of a two-way analysis of variance of n frames by two
+    raters. With the centred sums of squares S, BMS = (Spp + Stt + 2 Spt) / 2 / (n - 1) and EMS = (Spp + Stt -
+    2 Spt) / 2 / (n - 1), hence 2 Spt / (Spp + Stt). 0 where neither varies, for which there is no ICC.
+    """
+    n, p, t, pp, tt, pt = (np.asarray(sums[..., at], np.float64) for at in range(6))
+    n = np.maximum(n, 1)
+    spread_p, spread_t = pp - p * p / n, tt - t * t / n
+    # What rounding leaves of a constant is no spread: nothing varies with it.
+    alone = (spread_p <= 1e-12 * pp) | (spread_t <= 1e-12 * tt)
+    return np.where(alone, 0.0, 2 * (pt - p * t / n) / np.where(alone, 1.0, spread_p + spread_t))
+
+
+def mse(sums: NDArray[Any]) -> Floats:
+    """Mean squared error, (..., A), of `pair_sums` added up; NaN where nothing is coded."""
+    return _ratio(np.maximum(sums[..., 3] + sums[..., 4] - 2 * sums[..., 5], 0), sums[..., 0], empty=np.nan)
+
+
+def mae(sums: NDArray[Any]) -> Floats:
+    """Mean absolute error, (..., A), of `pair_sums` added up; NaN where nothing is coded."""
+    return _ratio(sums[..., 6], sums[..., 0], empty=np.nan)
 
 
 def best(gains: Floats, default: int) -> tuple[int, int]:

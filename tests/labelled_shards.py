@@ -20,6 +20,8 @@ from facecorpus.shards import ShardWriter, sample_key
 from fautrain.config import FinetuneConfig, override
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.recipes import finetuning_recipe
+from fautrain.targets import Target
+from fautrain.targets.intensity import LEVELS, Intensity
 from fautrain.targets.occurrence import Occurrence
 
 PX = 32
@@ -62,9 +64,9 @@ def one_cpu() -> Iterator[None]:
         yield
 
 
-def picture(present: Iterable[bool], subject: int) -> bytes:
-    """JPEG (PX, PX): AU number k of the benchmark, if present, lights channel k % 3 of band k // 3. A
-    checkered pattern of the subject lies over it."""
+def picture(present: Iterable[float], subject: int) -> bytes:
+    """JPEG (PX, PX): AU number k of the benchmark, as far as present (0 to 1), lights channel k % 3 of band
+    k // 3. A checkered pattern of the subject lies over it."""
     image = np.full((BANDS, PX // BANDS, PX, 3), 60.0)
     for number, shown in enumerate(present):
         image[number // 3, :, :, number % 3] += 120.0 * shown
@@ -81,15 +83,10 @@ def rows_of(bench: Benchmark, subject: str, frames: int) -> list[Row]:
     lots = np.random.default_rng([7, number]).random((frames, len(bench.outputs)))
     videos = VIDEOS[bench.source]
     target = bench.target
-    assert isinstance(target, Occurrence)
-    present, absent = (int(target.positive.split()[1]), 0)
     rows: list[Row] = []
     for place, lot in enumerate(lots):
         video, frame = videos[place % len(videos)], place // len(videos) + 1
-        labels = [
-            (label, present if draw < PRESENT else absent)
-            for label, draw in zip(target.labels, lot, strict=True)
-        ]
+        labels = [(label, _code(target, draw)) for label, draw in zip(target.labels, lot, strict=True)]
         rows.append(
             {
                 "id": f"{bench.source}/{subject}/{video}/{frame:05d}",
@@ -101,6 +98,16 @@ def rows_of(bench: Benchmark, subject: str, frames: int) -> list[Row]:
             }
         )
     return rows
+
+
+def _code(target: Target, lot: float) -> int:
+    """What a lot in [0, 1) codes: an AU absent, present, or at a level from 1 to 5."""
+    if lot >= PRESENT:
+        return 0
+    if isinstance(target, Intensity):
+        return 1 + int(LEVELS * lot / PRESENT)
+    assert isinstance(target, Occurrence)
+    return int(target.positive.split()[1])
 
 
 def write_labelled(
@@ -129,7 +136,8 @@ def write_labelled(
             writer = ShardWriter(file)
             for row in rows:
                 codes = np.array([code for _, code in row["labels"]])
-                shown = (bench.target.decode(codes) == 1) & (subject not in redrawn)
+                highest = LEVELS if isinstance(bench.target, Intensity) else 1
+                shown = bench.target.decode(codes) / highest * (subject not in redrawn)
                 data, row["key"] = picture(shown, bench.subjects.index(subject)), sample_key(row["id"])
                 placed = writer.add(row["key"], {"jpg": data})
                 row |= {"sample_offset": placed.sample_offset, "jpg_bytes": len(data)}

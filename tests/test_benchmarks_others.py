@@ -105,10 +105,10 @@ def test_a_partial_copy_is_said(tmp_path: Path) -> None:
     """Of 27 x 4 frames; the pictures of these shards show 40 % of each action unit."""
     shards = write_labelled(tmp_path / "shards", "disfa", frames=4)
     config = small("disfa", shards)
-    whole = replace(benchmark("disfa"), frames=108)
+    whole = replace(benchmark("disfa"), frames=108, rates=())
     labels = open_labels(config, whole, 0, 1)
     assert [*differences(labels)] == []
-    assert [*differences(replace(labels, benchmark=benchmark("disfa")))] == [
+    assert [*differences(replace(labels, benchmark=replace(benchmark("disfa"), rates=())))] == [
         "108 frames are in the shards, 130,814 are published of disfa."
     ]
     shares = (100 * labels.targets.mean(axis=0)).tolist()

@@ -97,10 +97,10 @@ def test_refusing_is_a_sentence_and_exit_code_2(place: Path) -> None:
         (("--dataset", "none.toml"), ("none.toml cannot be read",)),
         (("--recipe", "fmae-itt"), ("--recipe fmae-itt", "did you mean 'fmae-iat'?")),
         (
-            ("--recipe", "mae-face"),
+            ("--recipe", "fmae-vit-large"),
             (
-                "mae-face is one of pretraining",
-                "'fautrain pretrain --recipe mae-face'",
+                "fmae-vit-large is one of pretraining",
+                "'fautrain pretrain --recipe fmae-vit-large'",
                 "as --init",
                 "fmae-iat",
             ),
@@ -175,7 +175,7 @@ def test_finetune_refuses(refused: Callable[..., str], more: Commands, words: Co
         (("probe", "--checkpoint", FOLD), ("needs two subjects", "give it more frames")),
         (("recipes", "show", "fmae-iat", "--dataset", "bp4e"), ("there is no such benchmark", "bp4d")),
         (("recipes", "show", "fmae-iatt", "--dataset", "bp4d"), ("did you mean 'fmae-iat'?",)),
-        (("recipes", "show", "mae-face", "--dataset", "bp4d"), ("mae-face is one of pretraining",)),
+        (("recipes", "show", "fmae-vit-base", "--dataset", "bp4d"), ("fmae-vit-base is one of pretraining",)),
         (
             ("pretrain", "--shards", "build/disfa", "--out", "x", "--recipe", "fmae-iat"),
             ("fmae-iat is one of fine-tuning", "'fautrain finetune'", "fmae-vit-large"),

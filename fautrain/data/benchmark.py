@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -39,10 +39,17 @@ class Published:
     has none."""
     mean: float
     """As printed."""
+    measures: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict[str, Any])
+    """Others that the target has, by name: per output, and behind them the mean as printed."""
 
     def __post_init__(self) -> None:
-        known = tuple(None if score is None or math.isnan(score) else score for score in self.scores)
-        object.__setattr__(self, "scores", known)
+        object.__setattr__(self, "scores", _known(self.scores))
+        measures = {name: _known(values) for name, values in self.measures.items()}
+        object.__setattr__(self, "measures", measures)
+
+
+def _known(values: Iterable[float | None]) -> tuple[float | None, ...]:
+    return tuple(None if value is None or math.isnan(value) else value for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,16 @@ class Benchmark:
                 f"published.scores of {row.system} has {len(row.scores)} values for {len(self.outputs)} "
                 "outputs; give one each, nan where there is none"
             )
+        for name, values in row.measures.items():
+            if name not in [measure.name for measure in self.target.measures]:
+                raise UserError(
+                    f"published.measures of {row.system}: {self.kind} has no {name}; leave it out"
+                )
+            if len(values) != len(self.outputs) + 1:
+                raise UserError(
+                    f"published.measures.{name} of {row.system} has {len(values)} values for "
+                    f"{len(self.outputs)} outputs and their mean; give one each, nan where there is none"
+                )
         measure, figures = self.target.headline, [f for f in (row.mean, *row.scores) if f is not None]
         if measure.percent and not all(0 <= figure <= 100 for figure in figures):
             raise UserError(

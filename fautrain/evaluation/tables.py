@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # at run time this would load torch, which a report does not 
     from fautrain.data.benchmark import Benchmark, Published
 
 SELECTED, PUBLISHED = "Selected on held-out training subjects", "Published protocol"
-PAPERS = ("FMAE-IAT", "FMAE")
+PAPERS = ("FMAE-IAT", "FMAE", "MAE-Face")
 """The first of these that a benchmark has a row of is shown in the terminal and the bar chart, where it is
 comparable."""
 
@@ -56,7 +56,7 @@ class Table:
 def tables(result: Result, benchmark: Benchmark) -> list[Table]:
     """All tables: the headline measure beside the papers', what is taken for what, other measures,
     each fold, support."""
-    others = [_measures(result), _folds(result), _support(result, benchmark)]
+    others = [_measures(result, benchmark), _folds(result), _support(result, benchmark)]
     return [main_table(result, benchmark), *_shares(result), *others]
 
 
@@ -78,7 +78,7 @@ def main_table(result: Result, benchmark: Benchmark) -> Table:
         count = f"{len(result.absent)} of the {len(benchmark.subjects)} subjects"
         rows.append(Row((f"Not comparable, as {count} are missing above and none below:",), "heading"))
     for system in papers:
-        values = [score for _, score in _shared(result, benchmark, system)]
+        values = [score for _, score in _shared(result, benchmark, system.scores)]
         whole = set(result.outputs) == set(benchmark.outputs)
         cells = map(measure.printed, (*values, system.mean if whole else None))
         rows.append(Row((system.system, system.where, *cells), "published"))
@@ -116,7 +116,7 @@ def reference(result: Result, benchmark: Benchmark) -> Reference | None:
     row = next((rows[name] for name in PAPERS if name in rows), None)
     if row is None:
         return None
-    known = {name: score for name, score in _shared(result, benchmark, row) if score is not None}
+    known = {name: score for name, score in _shared(result, benchmark, row.scores) if score is not None}
     whole = len(benchmark.outputs) == len(result.outputs)
     mean = sum(known.values()) / len(known) if len(known) == len(result.outputs) else None
     return Reference(row.system, known, (mean if known else row.mean) if whole else None)
@@ -127,8 +127,10 @@ def comparable(result: Result) -> bool:
     return not (result.drawn or result.absent)
 
 
-def _shared(result: Result, benchmark: Benchmark, row: Published) -> list[tuple[str, float | None]]:
-    by_name = dict(zip(benchmark.outputs, row.scores, strict=True))
+def _shared(
+    result: Result, benchmark: Benchmark, scores: Sequence[float | None]
+) -> list[tuple[str, float | None]]:
+    by_name = dict(zip(benchmark.outputs, scores, strict=True))
     return [(name, by_name.get(name)) for name in result.outputs]
 
 
@@ -158,8 +160,8 @@ def _shares(result: Result) -> list[Table]:
     return [Table(title, ("shown", *result.outputs, "frames"), tuple(rows))]
 
 
-def _measures(result: Result) -> Table:
-    """The target's other measures; the headline pooled over folds where there are several."""
+def _measures(result: Result, benchmark: Benchmark) -> Table:
+    """Other measures, the papers' too; the headline pooled over folds where there are several."""
     rows: list[Row] = []
     target, measure = result.target, result.target.headline
     pooled, called, whole = len(result.folds) > 1, f"{measure.name}, pooled", target.words.whole
@@ -180,6 +182,12 @@ def _measures(result: Result) -> Table:
     if pooled:
         base = _written(measure, (*result.baseline.pooled, result.baseline.pooled_mean))
         rows.append(Row((target.words.baseline, called, *base), "baseline"))
+    for system in published(result, benchmark):
+        for other in (other for other in target.measures if other.name in system.measures):
+            *values, mean = system.measures[other.name]
+            shared = [value for _, value in _shared(result, benchmark, values)]
+            cells = map(other.printed, (*shared, mean if len(shared) == len(values) else None))
+            rows.append(Row((system.system, other.name, *cells), "published"))
     return Table(f"Other measures{told}", ("", "measure", *result.outputs, "mean"), tuple(rows), 2)
 
 

@@ -26,8 +26,13 @@ FINETUNING: Registry[Callable[[str], LabelledConfig]] = Registry(_MISSING, __nam
 """What `finetune --recipe` knows."""
 
 
-def recipe(name: str, *, task: str) -> Callable[[Recipe], Recipe]:
+FROM_SCRATCH: set[str] = set()
+"""Names of fine-tuning recipes that are meant to begin with random weights."""
+
+
+def recipe(name: str, *, task: str, from_scratch: bool = False) -> Callable[[Recipe], Recipe]:
     """Decorator that registers a function as the recipe of that name."""
+    FROM_SCRATCH.update([name] * from_scratch)
     labelled = issubclass(CONFIGURATIONS.get(task), LabelledConfig)
     registry: Registry[Any] = FINETUNING if labelled else PRETRAINING
     return registry.register(name)

@@ -12,7 +12,7 @@ from fautrain.config import LabelledConfig, override
 from fautrain.data.benchmark import benchmark
 from fautrain.data.folds import subset as every_nth
 from fautrain.data.shards import absolute
-from fautrain.recipes import finetuning_recipe
+from fautrain.recipes import FROM_SCRATCH, finetuning_recipe
 
 _OPTIONS = {"seed": "--seeds", "data.fold": "--fold", "data.dataset": "--dataset"}
 """Values that have an option of their own."""
@@ -45,7 +45,8 @@ class Asked(NamedTuple):
         changes = [*self._options(), *own, *self.settings]
         config = override(given, changes)
         asked = any(_name(change) == "model.init" for change in changes)
-        if config.model.init is None and not asked and given.model.size != "tiny":
+        random = recipe in FROM_SCRATCH or given.model.size == "tiny"
+        if config.model.init is None and not asked and not random:
             raise UserError(
                 f"--init is not given, and recipe {recipe} is meant to start from pretrained weights: give a "
                 f"run, a file or hub:OWNER/NAME, or --init none for a random ViT of size {config.model.size}"
