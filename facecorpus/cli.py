@@ -326,7 +326,9 @@ def synth(
     sources: Annotated[
         str | None,
         typer.Option(
-            "--sources", help="Comma-separated; default: the recipe sample's. Recorded: disfa,bp4d,bp4d_plus."
+            "--sources",
+            help="Comma-separated; default: the recipe sample's. Recorded: disfa, disfa_frames, disfa_plus, "
+            "bp4d, bp4d_plus, gft, aff_wild2, casme2.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other people.")] = 0,

@@ -20,9 +20,10 @@ from facecorpus.synth.datasets import write_datasets
 from facecorpus.synth.dynamics import AT, UNITS
 from facecorpus.synth.filming import film
 from facecorpus.synth.recordings import Recording, levels, plan_recordings
-from facecorpus.synth.studies import RECORDED, STUDIES
+from facecorpus.synth.studies import STUDIES
 from facecorpus.synth.truth import TruthRow, read_truth
 
+RECORDED = ("disfa", "bp4d", "bp4d_plus")
 SUBJECTS, FRAMES = 3, 4
 DISFA_UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 BP4D_UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)

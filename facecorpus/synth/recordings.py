@@ -1,4 +1,4 @@
-"""Which recordings a miniature of DISFA, BP4D or BP4D+ holds: who, in which task, which action units when."""
+"""Which recordings a miniature of an annotated set holds: who, in which task, which action units when."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from facecorpus.synth.dynamics import AT, activity, intensities, personal_rates
 from facecorpus.synth.identity import Identity
 from facecorpus.synth.paint import Array
-from facecorpus.synth.studies import Study
+from facecorpus.synth.studies import STUDIES, Study
 
 MIN_FRAMES = 4
 """Fewest annotated frames of a recording: some are lost or show nobody."""
@@ -39,7 +39,7 @@ class Recording:
     away: frozenset[int] = frozenset()
     """Positions (from 0) of annotated frames in which the subject leans out of the picture."""
     unknown: frozenset[int] = frozenset()
-    """Positions of frames whose intensities could not be coded."""
+    """Positions of frames that could not be coded, where the data set leaves some open."""
 
     @property
     def numbers(self) -> range:
@@ -71,7 +71,8 @@ def plan_recordings(
     names = [name for group in study.groups for name in group]
     rng = np.random.default_rng([seed, study.seed, 0x4A7E])
     rates = personal_rates(rng, [len(group) for group in study.groups], study.rates, dependence)
-    people = dict(zip(study.subjects, _people(study, seed), strict=False))
+    named = STUDIES[study.like] if study.like else study
+    people = dict(zip(named.subjects, _people(named, seed), strict=False))
     out: list[Recording] = []
     for name in study.subjects[:subjects]:
         rng = np.random.default_rng([seed, study.seed, people[name], 0xD14])
@@ -85,14 +86,15 @@ def plan_recordings(
 
 
 def _people(study: Study, seed: int) -> Iterator[int]:
-    """For each subject in sorted order an identity: women for F, men for M, nobody whose hair hides the
+    """For each subject in sorted order an identity: women for F001, men for M001, nobody whose hair hides the
     brows."""
-    taken = {letter: count(study.seed << 12) for letter in "FMS"}
+    taken = {letter: count(study.seed << 12) for letter in "FM?"}
     for name in study.subjects:
-        for index in taken[name[0]]:
+        letter = name[0] if name[0] in taken else "?"
+        for index in taken[letter]:
             who = Identity.sample(seed, index)
             woman = who.feminine > 0.5
-            if who.hair_style not in ("fringe", "beanie") and name[0] in ("S", "F" if woman else "M"):
+            if who.hair_style not in ("fringe", "beanie") and letter in ("?", "F" if woman else "M"):
                 yield index
                 break
 
@@ -109,9 +111,11 @@ def _with_irregularities(
         elif study.name == "bp4d_plus":  # videos count from 1, and only a stretch of each is annotated
             before = int(rng.integers(1, 4))
             out[k] = replace(recording, first=1 + before, before=before)
+        elif study.name == "casme2":
+            out[k] = replace(recording, first=int(rng.integers(20, 200)))
     for k in chosen[:1]:
         first = max(out[k].first, 1200) if study.name == "bp4d" else out[k].first
-        out[k] = replace(out[k], lost=2 if study.name == "disfa" else 1, first=first)
+        out[k] = replace(out[k], lost=2 if study.name.startswith("disfa") else 1, first=first)
     for k in chosen[1:2]:
         out[k] = replace(out[k], after=1)
     for k in chosen[2:5]:
@@ -120,8 +124,8 @@ def _with_irregularities(
     if study.name == "bp4d":
         for k in chosen[5:9]:
             out[k] = replace(out[k], before=1, after=1)
-        for k in chosen[9:13]:
-            out[k] = replace(out[k], unknown=frozenset({0, 1}))
+    for k in chosen[9:13] if study.name == "bp4d" else chosen[1:3]:
+        out[k] = replace(out[k], unknown=frozenset({0, 1}))
     return out
 
 

@@ -1,14 +1,15 @@
 """The recorded data sets in miniature: whom they show, doing what, and how often.
 
-Subjects, tasks and codings are those of DISFA (Mavadati et al., 2013), BP4D (Zhang et al., 2014) and BP4D+
-(Zhang et al., 2016). Action units are more frequent than in DISFA, so that every one of them occurs in a
-miniature's every fold.
+Subjects, tasks and codings are those of DISFA (Mavadati et al., 2013), BP4D (Zhang et al., 2014), BP4D+
+(Zhang et al., 2016), DISFA+ (Mavadati et al., 2016), GFT (Girard et al., 2017) and CASME II (Yan et al.,
+2014); of the videos of Aff-Wild2 there is a handful. Action units are more frequent than in DISFA, so that
+every one of them occurs in a miniature's every fold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Study:
     """Length of one face unit in them."""
     seed: int
     """Tells this set's people from the others'."""
+    like: str = ""
+    """A data set whose people of the same names these are."""
 
     @property
     def subjects(self) -> list[str]:
@@ -79,8 +82,8 @@ _BP4D_PLUS_TASKS = {
 }
 """The tasks that are annotated."""
 
-STUDIES: dict[str, Study] = {
-    "disfa": Study(
+_STUDIES = (
+    Study(
         name="disfa",
         groups=_DISFA_FOLDS,
         tasks={"": {}},
@@ -91,7 +94,7 @@ STUDIES: dict[str, Study] = {
         interocular_px=52.0,
         seed=0xD15,
     ),
-    "bp4d": Study(
+    Study(
         name="bp4d",
         groups=(_numbered("F", *range(1, 24)), _numbered("M", *range(1, 19))),
         tasks=_BP4D_TASKS,
@@ -102,7 +105,7 @@ STUDIES: dict[str, Study] = {
         interocular_px=50.0,
         seed=0xB4D,
     ),
-    "bp4d_plus": Study(
+    Study(
         name="bp4d_plus",
         groups=(_numbered("F", *range(1, 83)), _numbered("M", *range(1, 59))),
         tasks=_BP4D_PLUS_TASKS,
@@ -113,6 +116,73 @@ STUDIES: dict[str, Study] = {
         interocular_px=50.0,
         seed=0xB4E,
     ),
+    Study(
+        name="disfa_plus",
+        groups=(_numbered("SN", 1, 3, 4, 7, 9, 10, 13, 25, 27),),
+        tasks={
+            "A1_AU1_TrailNo_1": {"surprise": 0.8},
+            "B2_AU6_TrailNo_2": {"smile": 0.8},
+            "Y_HappyText_TrailNo_1": {"smile": 1.0},
+            "Z_SupriseText_TrailNo_2": {"surprise": 1.0},
+        },
+        rates=_DISFA_RATES,
+        positive=2,
+        frames={"sample": 10, "tiny": 4},
+        size_px=(320, 180),
+        interocular_px=46.0,
+        seed=0xD16,
+        like="disfa",
+    ),
+    Study(
+        name="gft",
+        groups=tuple(
+            tuple(f"{group:03d}{seat}" for group in groups for seat in "ABC")
+            for groups in (range(1, 27), range(27, 33))
+        ),
+        tasks={"": {"speech": 0.8, "smile": 0.5}},
+        rates={unit: _BP4D_RATES[unit] for unit in (1, 2, 4, 6, 10, 12, 14, 15, 23, 24)},
+        positive=1,
+        frames={"sample": 12, "tiny": 4},
+        size_px=(240, 180),
+        interocular_px=44.0,
+        seed=0x6F7,
+    ),
+    Study(
+        name="aff_wild2",
+        groups=(
+            (
+                *("1-30-1280x720", "10-60-1280x720_left", "10-60-1280x720_right", "110-30-270x480"),
+                *("122-60-1920x1080-1", "2-30-640x360", "video1", "video10_1"),
+            ),
+        ),
+        tasks={"": {}},
+        rates=_DISFA_RATES | {7: 0.3, 10: 0.3, 23: 0.15, 24: 0.15},
+        positive=1,
+        frames={"sample": 40, "tiny": 6},
+        size_px=(160, 160),
+        interocular_px=56.0,
+        seed=0xAF2,
+    ),
+    Study(
+        name="casme2",
+        groups=(tuple(f"sub{k:02d}" for k in range(1, 27)),),
+        tasks={
+            "EP02_01f": {"smile": 0.8},
+            "EP03_02": {"disgust": 0.8},
+            "EP13_04": {"surprise": 0.8},
+            "EP19_05f": {"sadness": 0.8},
+        },
+        rates={1: 0.3, 2: 0.3, 4: 0.4, 7: 0.3, 12: 0.3, 14: 0.25, 15: 0.25, 17: 0.3},
+        positive=1,
+        frames={"sample": 7, "tiny": 5},
+        size_px=(240, 180),
+        interocular_px=44.0,
+        seed=0xCA5,
+    ),
+)
+STUDIES: Mapping[str, Study] = {
+    study.name: study for study in (*_STUDIES, replace(_STUDIES[0], name="disfa_frames"))
 }
+"""By name. `disfa_frames` is DISFA as pictures that somebody extracted from the left camera's videos."""
 RECORDED = tuple(STUDIES)
 """The recorded data sets, in the order in which they are written."""
