@@ -45,7 +45,9 @@ Settings = Annotated[
     typer.Option("--set", help="Change one recipe value: NAME=VALUE, for example align=box."),
 ]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")]
-EngineName = Annotated[str, typer.Option("--engine", help="What runs the parts: local, or a plug-in's.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="What runs the parts: local; array[:INDEX/TASKS]; or a plug-in's.")
+]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Detector weights, where they cannot be downloaded.")
 ]

@@ -23,6 +23,15 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
+class Unfinished(Stopped):
+    """What this process was to do is done, and work of others lacks that is needed to go on; the command
+    exits with 75, which says that it shall be tried again."""
+
+    def __init__(self, message: str) -> None:
+        BaseException.__init__(self, message)
+        self.exit_code = 75
+
+
 def in_a_line(error: BaseException) -> str:
     """What a library's error says, as part of a sentence: one line, not without end, never empty."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -9,6 +9,7 @@ a full disk or a changed file does only what is missing.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import Any
 
 from facecorpus import storage, units
 from facecorpus.engines import ENGINES
-from facecorpus.errors import UserError
+from facecorpus.errors import Unfinished, UserError
 from facecorpus.faces.detector import automatic, make_detector
 from facecorpus.ledger import SourceLedger
 from facecorpus.phases import inventory, materialise, score, select, verify
@@ -25,7 +26,7 @@ from facecorpus.phases.phase import AGAIN, Phase, work
 from facecorpus.progress import Progress, say
 from facecorpus.recipes import CorpusRecipe
 from facecorpus.sources.base import PASSING_ON, Source, facts, lies_there, parse_spec
-from facecorpus.units import Done
+from facecorpus.units import Done, Unit
 
 PHASES = (
     inventory.PHASE,
@@ -207,19 +208,32 @@ def run(
     Args:
         corpus: the corpus.
         phases: in the order of `PHASES`.
-        engine: name of what runs the units.
+        engine: name of what runs the units, and after a colon what it is to know.
         workers: how many of them at once.
         afresh: all units of the phases, whatever is done.
 
     Returns:
         The marks of what is done now.
+
+    Raises:
+        Unfinished: the engine ran a share of the units, and others are not done.
     """
-    done, run_units = Done(corpus.out), functools.partial(ENGINES.get(engine), workers=workers)
+    done, run_units = Done(corpus.out), functools.partial(_engine(engine), workers=workers)
     if PHASES[0] in phases:
         _clean_asides(corpus)
     for phase in phases:
         _run_phase(corpus, phase, done, run_units, afresh)
     return done
+
+
+def _engine(spec: str) -> Callable[..., Any]:
+    name, colon, argument = spec.partition(":")
+    engine: Callable[..., Any] = ENGINES.get(name)
+    if not colon:
+        return engine
+    if "argument" not in inspect.signature(engine).parameters:
+        raise UserError(f"--engine {spec}: {name} takes nothing after a colon; leave it out")
+    return functools.partial(engine, argument=argument)
 
 
 def _run_phase(corpus: Corpus, phase: Phase, done: Done, engine: Callable[..., Any], afresh: bool) -> None:
@@ -237,13 +251,28 @@ def _run_phase(corpus: Corpus, phase: Phase, done: Done, engine: Callable[..., A
             )
     if missing:
         total, left = (sum(unit.size for unit in each) for each in (plan, missing))
+        ran = set[str]()
         with Progress(phase.name, total, phase.counted, total - left) as progress:
             function = functools.partial(work, phase.run)
             for unit, mark in engine(function, corpus, missing, revive=phase.revive):
                 marks[unit.name] = mark
                 progress.update(unit.size)
+                ran.add(unit.name)
+        _refuse_missing(phase, [unit for unit in missing if unit.name not in ran], done)
     if phase.finish is not None:
         phase.finish(corpus, plan, done)
+
+
+def _refuse_missing(phase: Phase, others: Sequence[Unit], done: Done) -> None:
+    """Raises Unfinished where units that other processes were to run are not done."""
+    if others:
+        done.forget(phase.name)
+        lacking = [unit for unit in others if not done.holds(unit)]
+        if lacking:
+            raise Unfinished(
+                f"{phase.name}: this task's parts are done, {len(lacking):,} of other tasks are not; when "
+                "these have run, run all tasks again"
+            )
 
 
 _FIXED = frozenset({CONFIG, materialise.SHARDS, verify.VERIFIED, "report.html"})

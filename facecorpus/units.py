@@ -142,6 +142,10 @@ class Done:
             self._marks[phase] = {path[: -len(".json")]: mark for path, mark in found.items() if mark}
         return self._marks[phase]
 
+    def forget(self, phase: str) -> None:
+        """Have the marks of a phase read again when they are asked for."""
+        self._marks.pop(phase, None)
+
     def of(self, unit: Unit) -> dict[str, Any] | None:
         """The unit's mark, where that carries its digest."""
         mark = self.marks(unit.phase).get(unit.name)

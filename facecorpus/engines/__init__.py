@@ -26,8 +26,10 @@ class Engine(Protocol):
     """Runs tasks anywhere and yields (task, result) as they finish, in no particular order.
 
     `function` is importable by name, `context` and the tasks pickle. An exception in a task stops the run and
-    is raised where the results are asked for. Where a worker dies, what `revive` makes of its task is run in
-    its place; it is given the last note that the task left with `units.note`, and may refuse by raising.
+    is raised where the results are asked for. One that runs a share of the tasks yields no more than these,
+    and what stands after a colon in `--engine NAME:ARGUMENT` is given as `argument` to one that takes it.
+    Where a worker dies, what `revive` makes of its task is run in its place; it is given the last note that
+    the task left with `units.note`, and may refuse by raising.
     """
 
     def __call__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -134,12 +135,13 @@ def open_read(url: str) -> BinaryIO:
 
 
 def remove(url: str) -> None:
-    """Delete one file, which must exist."""
+    """Delete one file, if it is there."""
     if is_local(url):
-        local_path(url).unlink()
+        local_path(url).unlink(missing_ok=True)
     else:
         fs, path = remote(url)
-        fs.rm_file(path)
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(path)
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]]:
