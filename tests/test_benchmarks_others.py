@@ -70,7 +70,7 @@ def test_expressions_have_the_numbers_of_their_data_sets() -> None:
     assert not seven.target.known(np.array([10])).any(), "Non-Face is in no shard"
 
 
-@pytest.mark.parametrize(("name", "folds"), [("casme2", 4), ("disfa_plus", 3)])
+@pytest.mark.parametrize(("name", "folds"), [("casme2", 4), ("disfa_plus", 3), ("bp4d_plus_3folds", 3)])
 def test_folds_that_nobody_published_are_our_draw(name: str, folds: int) -> None:
     known = benchmark(name)
     ranked = sorted(known.subjects, key=lambda s: hashlib.sha256(f"{name} {s}".encode()).hexdigest())

@@ -63,6 +63,7 @@ def run(
     frames: int = 60,
     epochs: int = 2,
     folds: tuple[tuple[str, ...], ...] = FOLDS,
+    folds_total: int = 3,
     **header: object,
 ) -> FoldResult:
     """Evaluates made-up predictions on the subjects of a fold, or on everybody."""
@@ -80,7 +81,7 @@ def run(
             "kind": "occurrence",
             "outputs": ("AU1", "AU12"),
             "epochs": 2,
-            "folds": 3 if fold else 0,
+            "folds": folds_total if fold else 0,
             **header,
         }
         write_predictions(
@@ -134,6 +135,23 @@ def test_means_are_over_folds_and_pooled_counts_are_added(folds: list[FoldResult
     assert result.baseline.pooled == pytest.approx(2 * tp / (2 * tp + fp + fn))
     assert coverage(result) == "mean over the 3 folds"
     assert result.notes == ()
+
+
+def test_an_official_split_of_pictures_is_told_of_pictures(tmp_path: Path) -> None:
+    """Nobody knows who is shown: each picture is drawn anew for itself, and the words say so."""
+    found = run(tmp_path, 1, frames=1, folds=(PEOPLE[:6],), folds_total=1)
+    pictures = dataclasses.replace(
+        BENCHMARK, subjects=(), folds=(), split="official", by="split", train=("train",), test=("test",),
+        unit="picture",
+    )  # fmt: skip
+    result = aggregate([found], 50)
+    assert (result.subjects, coverage(result)) == (6, "the official test part")
+    text, page = markdown(result, pictures), render(result, pictures)
+    for told in (text, page):
+        assert "On 6 pictures that it has not seen" in told and "test pictures" in told
+        assert "Nobody knows who is shown, so each picture counts as a person of its own." in told
+        assert "Selected on held-out training pictures" in told and "subject" not in told
+    assert "Test pictures</dt><dd>6" in page
 
 
 BRIEF = """\

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -57,7 +57,18 @@ def tables(result: Result, benchmark: Benchmark) -> list[Table]:
     """All tables: the headline measure beside the papers', what is taken for what, other measures,
     each fold, support."""
     others = [_measures(result, benchmark), _folds(result), _support(result, benchmark)]
-    return [main_table(result, benchmark), *_shares(result), *others]
+    found = [main_table(result, benchmark), *_shares(result), *others]
+    name = selected_name(benchmark)
+    return [replace(table, rows=tuple(_called(row, name) for row in table.rows)) for table in found]
+
+
+def selected_name(benchmark: Benchmark) -> str:
+    """Row of the selected epoch, in the words of what a benchmark keeps apart."""
+    return SELECTED.replace("subject", benchmark.unit)
+
+
+def _called(row: Row, selected: str) -> Row:
+    return replace(row, cells=tuple(selected if cell == SELECTED else cell for cell in row.cells))
 
 
 def main_table(result: Result, benchmark: Benchmark) -> Table:

@@ -6,16 +6,23 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fautrain.evaluation.result import Result, coverage
-from fautrain.evaluation.tables import PUBLISHED, SELECTED, in_percent, last_name, published, summaries
+from fautrain.evaluation.tables import (
+    PUBLISHED,
+    in_percent,
+    last_name,
+    published,
+    selected_name,
+    summaries,
+)
 from fautrain.targets import Words
 
 if TYPE_CHECKING:
     from fautrain.data.benchmark import Benchmark, Part
 
 _OPTIMISTIC = (
-    ": FMAE's were found in that way, and other papers, too, often choose on the test subjects. It is "
-    "optimistic: the epoch{and_choice} chosen with the answers of the people tested, which nobody has for a "
-    "new face. What to expect there is nearer to the other rows."
+    ": FMAE's were found in that way, and other papers, too, often choose on the test {unit}s. It is "
+    "optimistic: the epoch{and_choice} chosen with the answers of the {people} tested, which nobody has for "
+    "a new face. What to expect there is nearer to the other rows."
 )
 
 
@@ -110,7 +117,11 @@ def comparison(result: Result, benchmark: Benchmark) -> str:
             f" The papers' rows are means over all {result.folds_total} folds; here: {coverage(result)}."
         )
     choice = result.target.words.choice
-    optimistic = _OPTIMISTIC.format(and_choice=f" and the {choice} are" if choice else " is")
+    optimistic = _OPTIMISTIC.format(
+        and_choice=f" and the {choice} are" if choice else " is",
+        unit=benchmark.unit,
+        people=_people(benchmark),
+    )
     return f"{which}{optimistic}{limits}"
 
 
@@ -122,7 +133,7 @@ def rows(result: Result, benchmark: Benchmark) -> list[tuple[str, str]]:
     last = f"the model after the last epoch{unchosen}. Nothing is chosen by looking at results"
     found = [(measure.name, measure.about), (last_name(target), last)]
     if result.selected:
-        found.append((SELECTED, _selected(result, benchmark)))
+        found.append((selected_name(benchmark), _selected(result, benchmark)))
     published = (
         f"{_chosen(words)} on the test {benchmark.unit}s themselves, as FMAE's released code reports it"
     )
