@@ -1,4 +1,4 @@
-"""Optimiser, weight-decay groups, learning-rate schedule and layer-wise decay of MAE (its appendix A)."""
+"""Optimisers, weight-decay groups, learning-rate schedule and layer-wise decay of MAE (its appendix A)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from fautrain.config import OptimConfig
 
 LR_REFERENCE_BATCH: Final = 256
 """A base learning rate is stated for this global batch and grows in proportion to it."""
 POSITIONS: Final = ("pos_embed", "decoder_pos_embed")
 TOKENS: Final = ("cls_token", "mask_token")
 BLOCK: Final = re.compile(r"blocks\.(\d+)\.")
+INSIDE: Final = re.compile(r"(decoder_)?blocks\.\d+\.")
+"""Where Muon's matrices are: in blocks. Embeddings and heads, the borders of a network, are AdamW's."""
 
 
 def effective_lr(base_lr: float, global_batch: int) -> float:
@@ -62,7 +66,11 @@ def layer_of(name: str, depth: int) -> int:
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, layer_decay: float | None = None, decay_tokens: bool = False
+    model: nn.Module,
+    weight_decay: float,
+    layer_decay: float | None = None,
+    decay_tokens: bool = False,
+    muon: bool = False,
 ) -> list[dict[str, Any]]:
     """Groups of the parameters that train, in the model's order: with weight decay and without.
 
@@ -72,18 +80,22 @@ def parameter_groups(
 
     With `layer_decay` (Clark et al. 2020; MAE's appendix A.1) there are two such groups for each layer i of
     `layer_of`, and `lr_scale = layer_decay ** (last - i)` in each: 1 for the heads, least for the embedding.
+    With `muon` the matrices of `INSIDE` have groups of their own, and each group says `muon`, true or false.
     """
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     depth = len({found[1] for name, _ in model.named_parameters() if (found := BLOCK.match(name))})
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    groups: dict[tuple[int, bool, bool], dict[str, Any]] = {}
     layers = range(depth + 2) if layer_decay is not None else (0,)
     for layer in layers:
         scale = {} if layer_decay is None else {"lr_scale": layer_decay ** (depth + 1 - layer)}
-        groups[layer, True] = {"params": [], "weight_decay": weight_decay, **scale}
-        groups[layer, False] = {"params": [], "weight_decay": 0.0, **scale}
+        for decays, inside in ((True, True), (True, False), (False, False)):
+            kind = {"muon": inside} if muon else {}
+            decay = weight_decay if decays else 0.0
+            groups[layer, decays, inside] = {"params": [], "weight_decay": decay, **scale, **kind}
     for name, parameter in trained:
         layer = 0 if layer_decay is None else layer_of(name, depth)
-        groups[layer, _decays(name, parameter, decay_tokens)]["params"].append(parameter)
+        inside = muon and parameter.ndim == 2 and INSIDE.match(name) is not None
+        groups[layer, _decays(name, parameter, decay_tokens), inside]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
 
 
@@ -103,7 +115,64 @@ def make_adamw(
 ) -> torch.optim.AdamW:
     """AdamW over `parameter_groups`: one fused kernel where the device has it, else its usual form."""
     groups = parameter_groups(model, weight_decay, layer_decay, decay_tokens)
-    fused = all(p.device.type in ("cuda", "cpu") and p.is_floating_point() for p in _members(groups))
-    optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=fused)
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=_fusable(groups))
     set_lr(optimizer, lr)
+    return optimizer
+
+
+def _fusable(groups: Iterable[dict[str, Any]]) -> bool:
+    return all(p.device.type in ("cuda", "cpu") and p.is_floating_point() for p in _members(groups))
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024) on the groups that say `muon`, AdamW on the others.
+
+    A step of Muon is the nearest orthogonal matrix to the momentum, by five Newton-Schulz iterations, times
+    `0.2 sqrt(max(rows, columns))`, the size of AdamW's steps (Liu et al. 2025, arXiv 2502.16982),
+    so that learning rate and weight decay mean what they mean to AdamW. A step with `found_inf` changes
+    nothing; unlike fused AdamW it waits for the device to know.
+    """
+
+    found_inf: Tensor | None = None
+
+    def __init__(
+        self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], momentum: float
+    ) -> None:
+        inside, rest = ([group for group in groups if group["muon"] is kind] for kind in (True, False))
+        self._parts: dict[bool, torch.optim.Optimizer] = {}
+        if inside:
+            self._parts[True] = torch.optim.Muon(
+                inside, lr, momentum=momentum, adjust_lr_fn="match_rms_adamw"
+            )
+        if rest:
+            self._parts[False] = torch.optim.AdamW(rest, lr, betas, fused=_fusable(rest))
+        super().__init__(groups, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step of both."""
+        del closure
+        if self.found_inf is not None and self.found_inf.item():
+            return
+        for kind, part in self._parts.items():
+            # Groups and state are this optimizer's: a checkpoint that was loaded has put others in place.
+            part.param_groups = [group for group in self.param_groups if group["muon"] is kind]
+            part.state = self.state
+            part.step()
+
+
+def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimizer that a run's `optim` says, with a learning rate of 0 until `set_lr`."""
+    if config.name == "adamw":
+        return make_adamw(
+            model,
+            0.0,
+            config.weight_decay,
+            betas=config.betas,
+            layer_decay=config.layer_decay,
+            decay_tokens=config.decay_tokens,
+        )
+    groups = parameter_groups(model, config.weight_decay, config.layer_decay, config.decay_tokens, muon=True)
+    optimizer = Muon(groups, 0.0, config.betas, config.momentum)
+    set_lr(optimizer, 0.0)
     return optimizer

@@ -26,7 +26,7 @@ from fautrain import checkpoint, sharding
 from fautrain.config import RunConfig, to_plain
 from fautrain.data import Batch, Loader, LoaderState
 from fautrain.models.flops import peak_flops
-from fautrain.optim import effective_lr, lr_at, make_adamw, set_lr
+from fautrain.optim import effective_lr, lr_at, make_optimizer, set_lr
 from fautrain.runlog import RunLog, duration
 from fautrain.signals import Agreement, stop_signals
 from fautrain.task import Look, Task
@@ -64,15 +64,7 @@ class Trainer:
         self.threads = choose_threads(task.training_flops(), self.device.type == "cuda")
         torch.set_num_threads(self.threads.number)
         task.to(self.device)
-        optim = config.optim
-        self.optimizer = make_adamw(
-            task.network,
-            0.0,
-            optim.weight_decay,
-            betas=optim.betas,
-            layer_decay=optim.layer_decay,
-            decay_tokens=optim.decay_tokens,
-        )
+        self.optimizer = make_optimizer(task.network, config.optim)
         choice = config.train.compile
         compiled = self.device.type == "cuda" if choice == "auto" else choice
         if accelerator.is_fsdp2:

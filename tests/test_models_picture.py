@@ -28,7 +28,7 @@ def photographs(n: int = 3) -> tuple[Tensor, Tensor]:
 def output_with(prediction: Tensor) -> MaeOutput:
     mask = torch.ones(prediction.shape[:2])
     mask[:, :4] = 0  # the top row of patches is visible
-    return MaeOutput(prediction, mask, torch.empty(0))
+    return MaeOutput(prediction, mask, torch.empty(0), mask)
 
 
 def test_colours_come_back() -> None:

@@ -7,9 +7,12 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from facecorpus.errors import UserError
 from fautrain.config import RunConfig, from_plain, override, to_plain
+from fautrain.models.build import build_mae
+from fautrain.models.flops import mae_training_flops
 from fautrain.recipes import FINETUNING, PRETRAINING, explanation, finetuning_recipe, pretraining_recipe
 
 FMAE = ("small", "base", "large")
@@ -69,10 +72,21 @@ def test_mae_face_is_what_the_paper_says() -> None:
     assert 2_170_000 * 800 / config.data.batch_per_step == pytest.approx(424e3, rel=1e-3)
 
 
+def test_crossmae_differs_from_fmae_in_the_decoder_alone() -> None:
+    ours, fmae = pretraining_recipe("crossmae"), pretraining_recipe("fmae-vit-base")
+    model = ours.model
+    assert (model.decoder, model.decoder_depth, model.prediction_ratio) == ("cross", 12, 0.25)
+    assert (model.decoder_width, model.mask_ratio, model.fuse_features) == (512, 0.75, True)
+    assert replace(ours, model=fmae.model, name=fmae.name, about=fmae.about) == fmae
+    with torch.device("meta"):
+        cheaper = mae_training_flops(build_mae(model)) / mae_training_flops(build_mae(fmae.model))
+    assert cheaper == pytest.approx(2 / 3, abs=0.01)
+
+
 def test_a_misspelt_recipe_is_an_error_that_suggests_the_right_one() -> None:
     with pytest.raises(UserError, match="there is no such recipe; did you mean 'fmae-vit-large'"):
         pretraining_recipe("fmae-vit-larg")
-    with pytest.raises(UserError, match=r"known: fmae-vit-base, .*tiny"):
+    with pytest.raises(UserError, match=r"known: crossmae, fmae-vit-base, .*tiny"):
         pretraining_recipe("zzz")
     with pytest.raises(UserError, match="did you mean 'mae-face'"):
         explanation("mae-fac")

@@ -153,6 +153,15 @@ def test_a_killed_run_goes_on_bit_for_bit(shards: Path, reference: Path, tmp_pat
     assert_same(tmp_path / "run", reference)
 
 
+def test_with_other_parts_it_goes_on_bit_for_bit_too(shards: Path, tmp_path: Path) -> None:
+    parts = ("optim.name=muon", "model.decoder=cross", "model.prediction_ratio=0.25", "train.epochs=2")
+    train(shards, tmp_path / "whole", *parts)
+    kill_and_resume(shards, tmp_path / "killed", 5, 1, *parts)
+    assert_same(tmp_path / "killed", tmp_path / "whole")
+    trained = [loss for kind, _, loss in losses(tmp_path / "whole") if kind == "train"]
+    assert np.mean(trained[-4:]) < 0.95 * np.mean(trained[:4])
+
+
 def test_sigterm_writes_a_checkpoint_and_ends_cleanly(shards: Path, reference: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(command(shards, out), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)

@@ -79,9 +79,12 @@ class DataConfig(Checked):
 
 @dataclass(frozen=True)
 class OptimConfig(Checked):
-    """AdamW with linear warm-up and a half cosine, both per step."""
+    """The optimiser, with linear warm-up and a half cosine, both per step."""
 
     group = "optim"
+    name: Literal["adamw", "muon"] = "adamw"
+    """`muon` orthogonalises the updates of the blocks' matrices, at AdamW's size, so that the same rates
+    serve; AdamW does the rest."""
     base_lr: Rate = 1.5e-4
     """Peak learning rate for a batch of 256: the peak is base_lr x data.batch_per_step / 256."""
     lr: Rate | None = None
@@ -97,6 +100,8 @@ class OptimConfig(Checked):
         Check(lambda v: all(0 <= b < 1 for b in v), "two rates 0 <= rate < 1, such as 0.9,0.95"),
     ] = (0.9, 0.95)
     """Decay rates of AdamW's first and second moments."""
+    momentum: ProperShare = 0.95
+    """Decay rate of Muon's (Nesterov) momentum."""
     warmup_epochs: Rate = 40.0
     """Epochs over which the learning rate rises linearly from 0."""
     clip_grad: Norm | None = None

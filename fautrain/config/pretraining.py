@@ -24,6 +24,9 @@ class MaeModelConfig(ModelConfig):
     """The masked autoencoder: a ViT encoder over the visible patches, a lighter decoder over all of them."""
 
     size: SizeName = "base"
+    decoder: Literal["self", "cross"] = "self"
+    """`self` decodes all tokens together (MAE); with `cross` each hidden patch asks the visible tokens
+    (CrossMAE)."""
     decoder_width: Positive = 512
     """Channels of the decoder; a multiple of `decoder_heads` and of 4 (2-D sin-cos positions)."""
     decoder_depth: Positive = 8
@@ -32,9 +35,24 @@ class MaeModelConfig(ModelConfig):
     """Attention heads of the decoder."""
     mask_ratio: Annotated[float, Check(lambda v: 0 < v < 1, "0 < value < 1")] = 0.75
     """Fraction r of the L patches that is hidden: floor(L (1 - r)) stay visible."""
+    prediction_ratio: Annotated[float, Check(lambda v: 0 < v < 1, "0 < value < 1, or none")] | None = None
+    """Fraction of the L patches that is predicted in training, with `decoder=cross`, at most `mask_ratio`;
+    none predicts all hidden ones, as evaluation always does."""
+    fuse_features: bool = True
+    """Whether with `decoder=cross` each decoder block looks at its own mixture of all encoder layers."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.decoder == "self" and self.prediction_ratio is not None:
+            raise UserError(
+                f"model.prediction_ratio={self.prediction_ratio} needs model.decoder=cross: in MAE's decoder "
+                "every patch depends on all others; set model.decoder=cross, or no ratio"
+            )
+        if self.prediction_ratio is not None and self.prediction_ratio > self.mask_ratio:
+            raise UserError(
+                f"model.prediction_ratio={self.prediction_ratio} is more than model.mask_ratio="
+                f"{self.mask_ratio}, and only hidden patches are predicted; lower the one or raise the other"
+            )
         if self.decoder_width % self.decoder_heads or self.decoder_width % 4:
             raise UserError(
                 f"model.decoder_width={self.decoder_width} must be a multiple of 4 and of "

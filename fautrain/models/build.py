@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -17,6 +18,7 @@ import torch
 from facecorpus.plugins import Registry
 from fautrain.config import ActionUnitModelConfig, MaeModelConfig, ModelConfig
 from fautrain.models.convert import load_encoder
+from fautrain.models.crossmae import CrossMaskedAutoencoder
 from fautrain.models.heads import ActionUnitModel
 from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.vit import Trunk, size_of
@@ -70,8 +72,15 @@ def build_mae(
     config: MaeModelConfig, *, checkpoint_activations: bool = False, seed: int = 0
 ) -> MaskedAutoencoder:
     """A masked autoencoder to train; as `build`."""
+    kind = MaskedAutoencoder
+    if config.decoder == "cross":
+        kind = partial(
+            CrossMaskedAutoencoder,
+            prediction_ratio=config.prediction_ratio,
+            fuse_features=config.fuse_features,
+        )
     with seeded(seed):
-        model = MaskedAutoencoder(
+        model = kind(
             size_of(config.size),
             image_px=config.image_px,
             patch_px=config.patch_px,

@@ -1,4 +1,4 @@
-"""Put published weights into a model: `.pth` of MAE, FMAE, MAE-Face, `.safetensors` of timm and ours."""
+"""Put published weights into a model: of MAE, FMAE, MAE-Face, FSFM, timm, transformers, and ours."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facecorpus.errors import UserError
+from fautrain.models.layouts import TIMM, other_encoder
 from fautrain.models.vit import SIZES, Trunk
-from fautrain.models.weights import find_weights, read_weights
+from fautrain.models.weights import Weights, find_weights, read_weights
 
 ENCODER: Final = re.compile(
     r"cls_token|pos_embed|patch_embed\.proj\.(weight|bias)|blocks\.\d+\..+|(fc_)?norm\.(weight|bias)"
@@ -121,7 +122,9 @@ def interpolate_positions(positions: Tensor, grid: int) -> Tensor:
 
 def _check_architecture(model: Trunk, tensors: Mapping[str, Tensor], file: str) -> None:
     """Refuse weights of another width, depth or patch, in terms of the options that choose these."""
-    weight, positions = tensors.get("patch_embed.proj.weight"), tensors.get("pos_embed")
+    if other := other_encoder(tensors):
+        raise UserError(f"{file} holds {other}; give weights of MAE, FMAE, MAE-Face or timm's plain ViT")
+    weight, positions = tensors.get(TIMM), tensors.get("pos_embed")
     blocks = {int(name.split(".")[1]) for name in tensors if re.match(r"blocks\.\d+\.", name)}
     if weight is None or weight.ndim != 4 or not blocks:
         some = ", ".join(sorted(tensors)[:3])
@@ -174,13 +177,18 @@ def _refuse_shape(model: nn.Module, name: str, found: Tensor, own: Tensor, file:
 def load_encoder(model: Trunk, where: str | pathlib.Path) -> LoadReport:
     """Put published weights into a model's encoder; heads and decoders, of file and model, stay apart.
 
-    `where` is a `.pth` (MAE, FMAE, MAE-Face: under `model`), a `.safetensors` file, the folder of one of our
-    checkpoints or runs, or `hub:OWNER/REPOSITORY[/FILE]`. Positions of another grid are interpolated. A
-    UserError tells what to do when the file is of another architecture, cannot be read safely, or is not
-    there. The model is changed only if the whole file fits.
+    `where` is a `.pth` (MAE, FMAE, MAE-Face, FSFM: under `model`), a `.safetensors` (timm, transformers), the
+    folder of one of our checkpoints or runs, or `hub:OWNER/REPOSITORY[/FILE]`. Positions of another grid are
+    interpolated. A UserError tells what to do when the file is of another architecture, cannot be read
+    safely, or is not there. The model is changed only if the whole file fits.
     """
     path = find_weights(where)
-    tensors, part = read_weights(path)
+    return put_encoder(model, read_weights(path), path)
+
+
+def put_encoder(model: Trunk, weights: Weights, path: pathlib.Path) -> LoadReport:
+    """As `load_encoder`, with what was read of the file `path`."""
+    tensors, part = dict(weights.tensors), weights.where
     _check_architecture(model, tensors, str(path))
     _check_whole(model, tensors, str(path))
     interpolated = None

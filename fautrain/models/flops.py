@@ -6,10 +6,12 @@ recomputation under activation checkpointing is not, so checkpointing lowers MFU
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.vit import MLP_RATIO, Trunk
+
+if TYPE_CHECKING:
+    from fautrain.models.mae import MaskedAutoencoder
 
 BACKWARD_FACTOR: Final = 3
 """Forward plus backward over forward: backward has two products for each one, by input and by weight."""
@@ -75,16 +77,10 @@ def vit_training_flops(model: Trunk) -> int:
 
 
 def mae_forward_flops(model: MaskedAutoencoder) -> int:
-    """One image, forward: all patches embedded, the encoder on visible ones, the decoder on all."""
-    patches, visible = model.patches, model.kept
-    width, decoder_width = model.size.width, model.mask_token.shape[-1]
-    pixels = model.patch_px**2 * 3
-    embed = 2 * patches * pixels * width
-    encoder = model.size.depth * block_flops(1 + visible, width)
-    between = 2 * (1 + visible) * width * decoder_width
-    decoder = len(model.decoder_blocks) * block_flops(1 + patches, decoder_width)
-    predict = 2 * patches * decoder_width * pixels
-    return embed + encoder + between + decoder + predict
+    """One image, forward: all patches embedded, the encoder on visible ones, the decoder on its own."""
+    embed = 2 * model.patches * model.patch_px**2 * 3 * model.size.width
+    encoder = model.size.depth * block_flops(1 + model.kept, model.size.width)
+    return embed + encoder + model.decoder_flops()
 
 
 def mae_training_flops(model: MaskedAutoencoder) -> int:

@@ -7,18 +7,20 @@ visible, D the encoder's width, E the decoder's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from facecorpus.errors import UserError
-from fautrain.models.masking import kept_patches, random_mask
+from fautrain.models.flops import block_flops
+from fautrain.models.masking import Masking, kept_patches, random_mask
 from fautrain.models.vit import LAYER_NORM_EPS, Block, Size, Trunk, initialise, sincos_positions
 
 
 class MaeOutput(NamedTuple):
-    """What one pass gives; the loss compares `prediction` with `patchify(images)` where `mask` is 1."""
+    """What one pass gives; the loss compares `prediction` with `patchify(images)` where `predicted` is 1."""
 
     prediction: Tensor
     """(N, L, p * p * 3): predicted pixels of every patch, in the order of `patchify`."""
@@ -26,6 +28,8 @@ class MaeOutput(NamedTuple):
     """(N, L) float32: 1 where the patch was hidden from the encoder, 0 where it was visible."""
     latent: Tensor
     """(N, 1 + K, D): the encoder's normed output, class token first."""
+    predicted: Tensor
+    """(N, L) float32: 1 where the loss counts: `mask`, or the part of it that was predicted."""
 
 
 class MaskedAutoencoder(Trunk):
@@ -74,8 +78,24 @@ class MaskedAutoencoder(Trunk):
         masking = random_mask(noise, self.kept)
         where = masking.kept[:, :, None].expand(-1, -1, patches.shape[2])
         visible = self.with_class(patches.gather(1, where))  # (N, 1 + K, D)
-        latent = self.norm(self.run_blocks(self.blocks, visible))
-        return MaeOutput(self.decode(latent, masking.restore), masking.mask, latent)
+        maps = self.encoder_maps(visible)
+        prediction, predicted = self.predict(maps, masking)
+        return MaeOutput(prediction, masking.mask, maps[-1], predicted)
+
+    def encoder_maps(self, visible: Tensor) -> list[Tensor]:
+        """What the decoder looks at, all (N, 1 + K, D) of the visible tokens: the encoder's output, last."""
+        return [self.norm(self.run_blocks(self.blocks, visible))]
+
+    def predict(self, maps: Sequence[Tensor], masking: Masking) -> tuple[Tensor, Tensor]:
+        """Prediction (N, L, p * p * 3) of `encoder_maps`, and where it counts, (N, L)."""
+        return self.decode(maps[-1], masking.restore), masking.mask
+
+    def decoder_flops(self) -> int:
+        """Operations of the decoder on one image in training, forward."""
+        width, pixels = self.mask_token.shape[-1], self.patch_px**2 * 3
+        between = 2 * (1 + self.kept) * self.size.width * width
+        blocks = len(self.decoder_blocks) * block_flops(1 + self.patches, width)
+        return between + blocks + 2 * self.patches * width * pixels
 
     def decode(self, latent: Tensor, restore: Tensor) -> Tensor:
         """Predict all patches: latent (N, 1 + K, D), restore (N, L) int64 -> (N, L, p * p * 3)."""

@@ -15,8 +15,10 @@ class Masking(NamedTuple):
 
     kept: Tensor
     """(N, K) int64: the visible patches, in the order in which the encoder gets them."""
+    hidden: Tensor
+    """(N, L - K) int64: the others; any first few of them are a uniform draw where the noise is uniform."""
     restore: Tensor
-    """(N, L) int64: for each patch its place in `[visible ..., masked ...]`."""
+    """(N, L) int64: for each patch its place in `[kept ..., hidden ...]`."""
     mask: Tensor
     """(N, L) float32: 1 where masked, 0 where visible."""
 
@@ -38,6 +40,22 @@ def kept_patches(patches: int, mask_ratio: float) -> int:
     return kept
 
 
+def predicted_patches(patches: int, kept: int, ratio: float | None) -> int:
+    """How many of the hidden patches are predicted: `floor(patches * ratio)`, or all where `ratio` is None.
+
+    >>> predicted_patches(196, 49, 0.25), predicted_patches(196, 49, None)
+    (49, 147)
+    """
+    hidden = patches - kept
+    predicted = hidden if ratio is None else int(patches * Fraction(str(ratio)))
+    if not 0 < predicted <= hidden:
+        raise UserError(
+            f"model.prediction_ratio {ratio:g} of {patches} patches is {predicted}, where {hidden} are "
+            "masked: choose a ratio above 0 and at most model.mask_ratio, or none for all"
+        )
+    return predicted
+
+
 def random_mask(noise: Tensor, kept: int) -> Masking:
     """Keep the `kept` patches with the smallest noise, (N, L) float: with uniform noise, a uniform draw.
 
@@ -46,4 +64,4 @@ def random_mask(noise: Tensor, kept: int) -> Masking:
     """
     order = noise.argsort(dim=1, stable=True)
     restore = order.argsort(dim=1)
-    return Masking(kept=order[:, :kept], restore=restore, mask=(restore >= kept).float())
+    return Masking(order[:, :kept], order[:, kept:], restore=restore, mask=(restore >= kept).float())

@@ -17,6 +17,7 @@ from torch import Tensor
 from facecorpus.errors import UserError
 from facecorpus.signature import HEAD_BYTES, sniff
 from fautrain.files import MANIFEST, MODEL_FILE, STEP_NAME
+from fautrain.models.layouts import own_names, prefixes
 
 HUB: Final = "hub:"
 CARD: Final = "model.json"
@@ -30,20 +31,23 @@ WRAPPERS: Final = (
     "net",
     "encoder",
     "weights",
+    "model_ema",
+    "ema",
+    "teacher",
 )
 """Where a training file keeps its weights, the likeliest first; else it is the state dict itself, or whatever
 it calls its only dictionary of tensors."""
 _ZIP: Final = b"PK\x03\x04"
-ANCHOR: Final = "patch_embed.proj.weight"
-"""What stands before this name stands before the whole encoder: `module.` of DDP, `_orig_mod.` of
-`torch.compile`, `model.` of Lightning, `encoder.` or `backbone.` of a larger model."""
 # FMAE's files pickle the command line, paths included. These two hold data only; nothing else is let in.
 _DATA_ONLY: Final[list[Any]] = [
     argparse.Namespace,
     pathlib.PosixPath,
     (pathlib.PosixPath, "pathlib.PosixPath"),  # Python 3.13 has it in another module
+    (pathlib.PosixPath, "pathlib._local.PosixPath"),
+    (pathlib.PureWindowsPath, "pathlib.WindowsPath"),  # which could not be made elsewhere
+    (pathlib.PureWindowsPath, "pathlib._local.WindowsPath"),
 ]
-_HARMLESS: Final = ("torch.", "collections.", "_codecs.encode", "argparse.Namespace", "pathlib.PosixPath")
+_HARMLESS: Final = ("torch.", "collections.", "_codecs.encode", "argparse.Namespace", "pathlib.")
 """How the names begin that a sound file's pickle holds."""
 
 
@@ -98,7 +102,7 @@ def _in_folder(folder: pathlib.Path) -> pathlib.Path:
 
 
 class Weights(NamedTuple):
-    """The tensors of a file by name, without what stands before all names of the encoder."""
+    """The tensors of a file by our names, without what stands before all names of the encoder."""
 
     tensors: dict[str, Tensor]
     where: str
@@ -121,8 +125,12 @@ def read_weights(path: pathlib.Path) -> Weights:
         raise
     except Exception as error:  # damaged bytes raise whatever the place they are met raises
         raise _refusal(path, error) from error
-    tensors, where = _state_dict(content, path)
-    return _of_one_encoder(tensors, where, path)
+    return weights_in(content, path)
+
+
+def weights_in(content: object, path: pathlib.Path) -> Weights:
+    """The tensors in what `torch.load` gave of a file; as `read_weights`."""
+    return _of_one_encoder(*_state_dict(content, path), path)
 
 
 def _is_safetensors(path: pathlib.Path) -> bool:
@@ -200,7 +208,7 @@ def _state_dict(content: object, path: pathlib.Path) -> tuple[dict[str, Tensor],
     """The one dictionary of named tensors in what a file holds, and the key that it is under."""
     found = _dictionaries(content)
     # A step count may be a tensor, too: the weights are where an encoder is, if it is anywhere.
-    found = {key: t for key, t in found.items() if any(name.endswith(ANCHOR) for name in t)} or found
+    found = {key: t for key, t in found.items() if prefixes(t)} or found
     chosen = next((key for key in ("", *WRAPPERS) if key in found), None)
     if chosen is None and len(found) == 1:
         (chosen,) = found
@@ -249,13 +257,11 @@ def _of_one_encoder(tensors: Mapping[str, Tensor], where: str, path: pathlib.Pat
     for name, tensor in tensors.items():
         if tensor.layout == torch.strided and tensor.nbytes > tensor.untyped_storage().nbytes():
             raise UserError(f"{path} is damaged: {name} says more values than it holds; fetch it again")
-    prefixes = [name.removesuffix(ANCHOR) for name in tensors if name.endswith(ANCHOR)]
-    if len(prefixes) > 1 and "" not in prefixes:
+    several = prefixes(tensors)
+    if len(several) > 1 and "" not in several:
         raise UserError(
-            f"{path} holds several encoders (under {', '.join(sorted(prefixes))}): save the tensors of one "
+            f"{path} holds several encoders (under {', '.join(sorted(several))}): save the tensors of one "
             "alone, without what stands before their names"
         )
-    prefix = prefixes[0] if len(prefixes) == 1 else ""
-    if not prefix:
-        return Weights(dict(tensors), where)
-    return Weights({name.removeprefix(prefix): tensor for name, tensor in tensors.items()}, where)
+    prefix = several[0] if len(several) == 1 else ""
+    return Weights(own_names({name.removeprefix(prefix): t for name, t in tensors.items()}), where)

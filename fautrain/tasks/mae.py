@@ -96,8 +96,8 @@ class PretrainTask(Task):
         target = patchify(images, self.model.patch_px)
         loss = self.config.loss
         with torch.no_grad():
-            baseline = patch_mean_loss(target, output.mask, loss.kind, loss.norm_pix)
-        value = pixel_loss(output.prediction, target, output.mask, loss.kind, loss.norm_pix)
+            baseline = patch_mean_loss(target, output.predicted, loss.kind, loss.norm_pix)
+        value = pixel_loss(output.prediction, target, output.predicted, loss.kind, loss.norm_pix)
         return {"loss": value, "patch_mean": baseline}
 
     @torch.no_grad()
