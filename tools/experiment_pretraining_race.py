@@ -1,10 +1,11 @@
 """Which way of pretraining learns faces for the least computing: MAE, a lighter decoder, CrossMAE or Muon?
 
-Pretrains each on drawn people with about the same floating-point operations and the same seeds, and judges
-the encoder on other drawn people by a linear probe for action units, at four points on the way. Writes the
-table and figure of docs/experiments/pretraining-race.md. Goes on where it stopped.
+Pretrains each on drawn people with about the same floating-point operations and the same seeds, and judges it
+on other drawn people at four points on the way: by a linear probe of its features for action units, and by
+how well it predicts their hidden patches. Writes the table and figure of
+docs/experiments/pretraining-race.md. Goes on where it stopped.
 
-    python tools/experiment_pretraining_race.py --out build/race      # some 40 minutes on a core
+    python tools/experiment_pretraining_race.py --out build/race      # three quarters of an hour on a core
 """
 
 from __future__ import annotations
@@ -23,19 +24,22 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 import facecorpus
 from fautrain import checkpoint
 from fautrain.config import PretrainConfig, override
+from fautrain.data import Normalise
 from fautrain.data.benchmark import benchmark
 from fautrain.files import json_bytes, publish
-from fautrain.metrics import confusion, f1, roc_auc
+from fautrain.losses.pixels import pixel_loss
+from fautrain.metrics import roc_auc
 from fautrain.models.build import build_mae
 from fautrain.models.convert import load_encoder
 from fautrain.models.flops import mae_training_flops
 from fautrain.models.mae import MaskedAutoencoder
+from fautrain.noise import uniform_noise
 from fautrain.optim import make_optimizer
+from fautrain.patches import patchify
 from fautrain.recipes import pretraining_recipe
 
 Floats = NDArray[np.float64]
@@ -67,6 +71,7 @@ class Contestant:
     title: str
     epochs: int
     settings: tuple[str, ...] = ()
+    seeds: int = 2
 
     def values(self, seed: int, steps: int) -> list[str]:
         """All that differs from the recipe `tiny`; `POINTS` checkpoints of the `steps` are kept."""
@@ -87,7 +92,10 @@ CONTESTANTS = (
     Contestant("light", "MAE, decoder of 1 block", 8, ("model.decoder_depth=1",)),
     Contestant("crossmae", "CrossMAE, 6 blocks, 25 % predicted", 8, CROSS),
     Contestant("muon", "MAE with Muon", 3, ("optim.name=muon",)),
+    Contestant("muon-long", "the same, four times as long", 12, ("optim.name=muon",), seeds=1),
 )
+RIDGE = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Strengths of the probe's penalty, of which the training people choose."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +105,12 @@ class Point:
     step: int
     flops: float
     """Operations until then: the model's and the optimizer's matrix products."""
-    auc: float
-    """Mean over AUs and folds of the area under the ROC curve of people whom the probe has not seen."""
-    f1: float
-    """The same of F1 at 0.5."""
+    loss: float
+    """Squared error of the hidden patches of the judged people, all of them, pixels normalised."""
+    pooled: float
+    """Mean over AUs and folds of the probe's area under the ROC curve, on the mean of the patch tokens."""
+    tokens: float
+    """The same on all patch tokens side by side: where on the face something is, is known."""
 
 
 @dataclass(frozen=True)
@@ -124,26 +134,25 @@ def main() -> None:
     corpus, judged = (_drawn(out, seed) for seed in (1, 0))
     if not options.tables:
         people = _people(judged, pretraining_recipe("tiny").model.image_px)
-        for seed in range(options.seeds):
+        _pixels(out, people)
+        for seed in range(max(contestant.seeds for contestant in CONTESTANTS)):
             _start(out, seed, people)
             for contestant in CONTESTANTS:
-                _race(contestant, seed, corpus, out / f"{contestant.name}-{seed}", people)
-    found = {
-        contestant: points
-        for contestant in CONTESTANTS
-        if (points := [_points(out, contestant, seed) for seed in range(options.seeds)])
-        and all(len(p) > 1 for p in points)
-    }
-    table = _table(found)
+                if seed < contestant.seeds:
+                    _race(contestant, seed, corpus, out / f"{contestant.name}-{seed}", people)
+    runs = {c: [_points(out, c, seed) for seed in range(c.seeds)] for c in CONTESTANTS}
+    found = {c: [points for points in of if len(points) > 1] for c, of in runs.items()}
+    found = {c: of for c, of in found.items() if of}
+    pixels = json.loads((out / "pixels.json").read_text())["auc"]
+    table = _table(found, pixels)
     (out / "table.md").write_text(table + "\n", "utf-8")
-    _figure(found, out / "pretraining-race.png")
+    _figure(found, pixels, out / "pretraining-race.png")
     print(table)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/race"))
-    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--tables", action="store_true", help="run nothing; show what is done")
     return parser.parse_args()
 
@@ -196,7 +205,7 @@ def _race(contestant: Contestant, seed: int, corpus: Path, run: Path, people: Pe
             folder = run / checkpoint.FOLDER / checkpoint.step_name(number)
             load_encoder(model, folder)
             counted = checkpoint.load(folder).counters["samples"] * image + number * step
-            points.append(Point(number, counted, *_probe(model, config, people)))
+            points.append(Point(number, counted, *_judge(model, config, people)))
         _write(run / "points.json", points)
     print(f"done: {run.name}", flush=True)
 
@@ -207,7 +216,7 @@ def _start(out: Path, seed: int, people: People) -> None:
     if not path.exists():
         config = CONTESTANTS[0].config()
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, [Point(0, 0.0, *_probe(build_mae(config.model, seed=seed), config, people))])
+        _write(path, [Point(0, 0.0, *_judge(build_mae(config.model, seed=seed), config, people))])
 
 
 def _write(path: Path, points: list[Point]) -> None:
@@ -223,33 +232,62 @@ def _optimizer_flops(model: MaskedAutoencoder, config: PretrainConfig) -> float:
 
 
 @torch.no_grad()
-def _probe(model: MaskedAutoencoder, config: PretrainConfig, people: People) -> tuple[float, float]:
-    """AUC and F1 of logistic regressions on the mean patch token, each fold's people after the others'."""
+def _judge(model: MaskedAutoencoder, config: PretrainConfig, people: People) -> tuple[float, float, float]:
+    """Loss, and AUC of the probe on pooled and on all tokens."""
     model.eval()
-    mean, std = (np.array(v, np.float32)[:, None, None] for v in (config.data.mean, config.data.std))
+    normalise = Normalise(config.data.mean, config.data.std)
     parts: list[NDArray[np.float32]] = []
+    losses: list[float] = []
     for first in range(0, len(people.images), 64):
-        pixels = (people.images[first : first + 64].astype(np.float32) / 255 - mean) / std
-        parts.append(model.encode(torch.from_numpy(pixels))[:, 1:].mean(dim=1).numpy())
-    features = np.concatenate(parts).astype(np.float64)
-    scores = [_fold_scores(features, people, fold) for fold in np.unique(people.fold)]
-    auc, f = np.nanmean(np.stack(scores), axis=(0, 2))
-    return float(auc), float(f)
+        images = normalise(torch.from_numpy(people.images[first : first + 64]))
+        parts.append(model.encode(images)[:, 1:].numpy())
+        noise = uniform_noise(0, 0, torch.arange(first, first + len(images)), model.patches)  # pyright: ignore
+        output = model(images, noise)
+        loss = pixel_loss(
+            output.prediction, patchify(images, model.patch_px), output.predicted, norm_pix=True
+        )
+        losses.append(float(loss) * len(images) / len(people.images))
+    tokens = np.concatenate(parts).astype(np.float64)
+    return sum(losses), _auc(tokens.mean(axis=1), people), _auc(tokens, people)
 
 
-def _fold_scores(features: Floats, people: People, fold: int) -> Floats:
-    """(2, A): AUC and F1 at 0.5 of the people of a fold."""
-    test = people.fold == fold
-    mean, deviation = features[~test].mean(axis=0), features[~test].std(axis=0) + 1e-12
-    x, y = (features - mean) / deviation, people.targets
-    probability = np.stack(
-        [
-            LogisticRegression(C=0.1, max_iter=2000).fit(x[~test], y[~test, au]).predict_proba(x[test])[:, 1]
-            for au in range(y.shape[1])
-        ],
-        axis=1,
-    )
-    return np.stack([roc_auc(probability, y[test]), f1(confusion(probability, y[test]))])
+def _auc(features: Floats, people: People) -> float:
+    """Of a linear probe, each fold's people judged by one that the other two folds' have trained."""
+    flat = features.reshape(len(features), -1)
+    areas: list[Floats] = []
+    for fold in np.unique(people.fold):
+        train, test = people.fold != fold, people.fold == fold
+        scores = _ridge(flat, people, train, test, _strength(flat, people, train))
+        areas.append(roc_auc(scores, people.targets[test]))
+    return float(np.nanmean(areas))
+
+
+def _strength(features: Floats, people: People, among: NDArray[np.bool_]) -> float:
+    """The penalty that is best when each training fold's people are judged by the other's."""
+    gains = np.zeros(len(RIDGE))
+    for fold in np.unique(people.fold[among]):
+        train, test = among & (people.fold != fold), people.fold == fold
+        for number, strength in enumerate(RIDGE):
+            scores = _ridge(features, people, train, test, strength)
+            gains[number] += np.nanmean(roc_auc(scores, people.targets[test]))
+    return RIDGE[int(gains.argmax())]
+
+
+def _ridge(
+    features: Floats, people: People, train: NDArray[np.bool_], test: NDArray[np.bool_], strength: float
+) -> Floats:
+    """Scores (n_test, A) of a ridge regression on standardised features, solved among the frames."""
+    mean, deviation = features[train].mean(axis=0), features[train].std(axis=0) + 1e-6
+    x = (features - mean) / (deviation * features.shape[1] ** 0.5)
+    y = people.targets[train] - people.targets[train].mean(axis=0)
+    alike = x[train] @ x[train].T + strength * np.eye(int(train.sum()))
+    return x[test] @ (x[train].T @ np.linalg.solve(alike, y))
+
+
+def _pixels(out: Path, people: People) -> None:
+    """The probe on the pixels themselves: what no encoder should fall behind."""
+    if not (out / "pixels.json").exists():
+        publish(out / "pixels.json", json_bytes({"auc": _auc(people.images.astype(np.float64), people)}))
 
 
 def _points(out: Path, contestant: Contestant, seed: int) -> list[Point]:
@@ -261,54 +299,62 @@ def _points(out: Path, contestant: Contestant, seed: int) -> list[Point]:
     return [Point(**row) for row in read]
 
 
-def _spread(values: list[float]) -> str:
-    """Percent over the seeds: the mean, and each of them."""
-    return f"{100 * np.mean(values):.1f} ({', '.join(f'{100 * v:.1f}' for v in values)})"
+def _spread(values: list[float], scale: float = 100.0, digits: int = 1) -> str:
+    """The mean over seeds and, in brackets, each of them."""
+    each = ", ".join(f"{scale * value:.{digits}f}" for value in values)
+    return f"{scale * np.mean(values):.{digits}f}" + (f" ({each})" if len(values) > 1 else "")
 
 
-def _table(found: dict[Contestant, list[list[Point]]]) -> str:
-    heads = ["", "epochs", "GFLOP an image", "optimizer, GFLOP a step", "TFLOP in all", "AUC", "F1 at 0.5"]
-    rows = [heads, ["---"] * len(heads)]
+def _measures(points: list[Point]) -> list[str]:
+    """Cells of a row: loss, pooled, tokens."""
+    loss = _spread([point.loss for point in points], scale=1, digits=3)
+    return [loss, _spread([p.pooled for p in points]), _spread([p.tokens for p in points])]
+
+
+def _table(found: dict[Contestant, list[list[Point]]], pixels: float) -> str:
+    heads = ["", "epochs", "GFLOP an image", "optimizer, GFLOP a step", "TFLOP in all"]
+    rows = [[*heads, "loss", "AUC, pooled", "AUC, all tokens"], ["---"] * 8]
     for contestant, runs in found.items():
         config = contestant.config()
         with torch.device("meta"):
             model = build_mae(config.model)
-        rows.append(
-            [
-                contestant.title,
-                str(contestant.epochs),
-                f"{mae_training_flops(model) / 1e9:.2f}",
-                f"{_optimizer_flops(model, config) / 1e9:.1f}",
-                f"{runs[0][-1].flops / 1e12:.2f}",
-                _spread([points[-1].auc for points in runs]),
-                _spread([points[-1].f1 for points in runs]),
-            ]
-        )
-    if found:
-        first = [points[0] for points in next(iter(found.values()))]
-        rows.append(["first weights", "0", "", "", "0"])
-        rows[-1] += [_spread([point.auc for point in first]), _spread([point.f1 for point in first])]
+        image, step = mae_training_flops(model) / 1e9, _optimizer_flops(model, config) / 1e9
+        cells = [contestant.title, str(contestant.epochs), f"{image:.2f}", f"{step:.1f}"]
+        cells += [f"{runs[0][-1].flops / 1e12:.2f}", *_measures([points[-1] for points in runs])]
+        rows.append(cells)
+    first = [points[0] for points in next(iter(found.values()))]
+    rows.append(["first weights", "0", "", "", "0", *_measures(first)])
+    rows.append(["pixels", "", "", "", "", "", "", f"{100 * pixels:.1f}"])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _figure(found: dict[Contestant, list[list[Point]]], path: Path) -> None:
+def _figure(found: dict[Contestant, list[list[Point]]], pixels: float, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
-    for number, (contestant, runs) in enumerate(found.items()):
-        x = np.mean([[point.flops / 1e12 for point in points] for points in runs], axis=0)
-        y = 100 * np.array([[point.auc for point in points] for points in runs])
-        axes.plot(x, y.mean(axis=0), color=f"C{number}", marker="o", label=contestant.title)
-        for row in y:
-            axes.plot(x, row, color=f"C{number}", linewidth=0.7, alpha=0.5)
-    axes.set_xlabel("operations of training, TFLOP (optimizer's included)")
-    axes.set_ylabel("AUC of the linear AU probe, unseen drawn people, %")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+    titles = ("AU probe, all patch tokens: AUC, %", "AU probe, mean token: AUC, %", "loss of hidden patches")
+    for at, name, title in zip(axes, ("tokens", "pooled", "loss"), titles, strict=True):
+        for number, (contestant, runs) in enumerate(found.items()):
+            x = np.mean([[point.flops / 1e12 for point in points] for points in runs], axis=0)
+            scale = 1 if name == "loss" else 100
+            y = scale * np.array([[getattr(point, name) for point in points] for points in runs])
+            first = int(name == "loss")  # that of first weights would squeeze the others
+            style = "--" if contestant.seeds == 1 else "-"
+            at.plot(x[first:], y.mean(axis=0)[first:], style, color=f"C{number}", marker="o", markersize=4)
+            for row in y:
+                at.plot(x[first:], row[first:], color=f"C{number}", linewidth=0.6, alpha=0.5)
+        at.set_title(title, fontsize=10)
+        at.set_xlabel("operations of training, TFLOP")
+        at.grid(alpha=0.3)
+    axes[0].axhline(100 * pixels, color="grey", linestyle=":")
+    axes[0].annotate("pixels", (0, 100 * pixels), xytext=(0, 3), textcoords="offset points", fontsize=8)
+    names = [contestant.title for contestant in found]
+    lines = [axes[0].plot([], [], color=f"C{number}", marker="o")[0] for number in range(len(names))]
+    figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":
