@@ -55,6 +55,13 @@ Device = Annotated[str, typer.Option("--device", help="Where the detector runs: 
 RedistributableOnly = Annotated[
     bool, typer.Option("--redistributable-only", help="Leave out pictures of which no crop may be passed on.")
 ]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        help="Leave out what files of 'facecorpus fingerprint' show, or lists of SOURCE,IDENTITY name.",
+    ),
+]
 Rebuild = Annotated[
     bool, typer.Option("--rebuild", help="Allow a changed recipe, detector, version or fewer sources.")
 ]
@@ -91,19 +98,26 @@ def _prepare(
     device: str,
     rebuild: bool,
     redistributable_only: bool,
+    exclude: list[str] | None,
 ) -> Corpus:
+    import dataclasses
+
     from facecorpus import pipeline, recipes, typed
     from facecorpus.phases import corpus as corpora
+    from facecorpus.phases import exclusion
 
     opened = [] if sources is None else pipeline.open_sources(sources, root)
     name = pipeline.choose_recipe(recipe, opened)
     only = ["limits.redistributable_only=true"] if redistributable_only else []
+    names, excluded = exclusion.named(exclude or [])
     chosen = typed.override(recipes.recipe(name), [*(settings or []), *only])
+    chosen = dataclasses.replace(chosen, exclude=names)
     if sources is None:
         opened = pipeline.found_sources(chosen, root)
     corpus = pipeline.prepare(chosen, opened, root, out, weights=weights, device=device)
     pipeline.say_terms(corpus)
     corpora.settle(corpus, rebuild=rebuild)
+    exclusion.keep(corpus, excluded)
     return corpus
 
 
@@ -120,6 +134,7 @@ def build(
     device: Device = "auto",
     rebuild: Rebuild = False,
     redistributable_only: RedistributableOnly = False,
+    exclude: Exclude = None,
     report: Annotated[bool, typer.Option(help="Write OUT/report.html at the end.")] = True,
 ) -> None:
     """Turn data sets into verified shards: inventory, score, select, materialise, verify. Resumes where it
@@ -127,7 +142,9 @@ def build(
     from facecorpus import pipeline, progress
     from facecorpus.report import alarms, ledger_text
 
-    corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild, redistributable_only)
+    corpus = _prepare(
+        sources, root, out, recipe, settings, weights, device, rebuild, redistributable_only, exclude
+    )
     built = pipeline.build(corpus, engine=engine, workers=_cores(workers))
     typer.echo(ledger_text(built.ledgers))
     typer.echo(
@@ -153,12 +170,15 @@ def inventory(
     device: Device = "auto",
     rebuild: Rebuild = False,
     redistributable_only: RedistributableOnly = False,
+    exclude: Exclude = None,
 ) -> None:
     """Phase 1: settle the recipe and list every input of every source exactly once."""
     from facecorpus import pipeline
     from facecorpus.phases import inventory as phase
 
-    corpus = _prepare(sources, root, out, recipe, settings, weights, device, rebuild, redistributable_only)
+    corpus = _prepare(
+        sources, root, out, recipe, settings, weights, device, rebuild, redistributable_only, exclude
+    )
     pipeline.run(corpus, phase.PHASE, engine=engine, workers=_cores(workers))
     for name, count in phase.counts(corpus).items():
         typer.echo(f"{name}: {count:,} inputs")
@@ -225,6 +245,18 @@ def verify(
     ledgers = phase.ledgers(done).values()
     inputs, kept = sum(e.inputs for e in ledgers), sum(e.samples for e in ledgers)
     typer.echo(f"verified: {kept:,} samples; all {inputs:,} inputs accounted for")
+
+
+@app.command(cls=Command)
+def fingerprint(
+    corpus: At,
+    to: Annotated[Path, typer.Option("--out", help="Parquet file to write.")],
+) -> None:
+    """Write hashes of all that a corpus has looked at: for '--exclude', and to pass on without a picture."""
+    from facecorpus.phases import exclusion
+
+    faces = exclusion.write(_opened(corpus), str(to))
+    typer.echo(f"{to}: fingerprints of {faces:,} faces; 'facecorpus build --exclude {to}' leaves them out")
 
 
 @app.command(cls=Command)

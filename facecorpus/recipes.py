@@ -63,6 +63,8 @@ class CorpusRecipe(Checked):
     """Chroma subsampling of the crops; 4:4:4 keeps the colour of lips and irises sharp."""
     dedup: DedupRules | None = field(default_factory=DedupRules)
     """Which records show the same picture, and which of them is kept; none keeps every copy."""
+    exclude: tuple[str, ...] = ()
+    """Files of fingerprints and of persons that stay out, as the corpus keeps them (`--exclude`)."""
     samples_per_shard: Positive = 10_000
     """Samples in a full shard (about 300 MB)."""
     group_by: Literal["none", "identity"] = "none"

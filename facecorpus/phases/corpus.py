@@ -25,6 +25,7 @@ _AFTER_SCORING = (
     "about",
     "sources",
     "dedup",
+    "exclude",
     "samples_per_shard",
     "group_by",
     "seed",

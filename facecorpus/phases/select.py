@@ -17,6 +17,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from facecorpus import schema, shards, storage, units
 from facecorpus.dedup.clusters import load_compiled
 from facecorpus.dedup.resolve import COLUMNS, Arranged, arrange, decide
 from facecorpus.errors import UserError
-from facecorpus.phases import score
+from facecorpus.phases import exclusion, score
 from facecorpus.phases.corpus import Corpus
 from facecorpus.phases.cutting import Group, Range, Ranks, place
 from facecorpus.phases.files import publish_row_groups, table_digest
@@ -59,9 +60,6 @@ _SCORED = [name for name in PLACED.names if name in schema.SCORES.names]
 _PILED = pa.schema([*PLACED, ("shard", pa.int32()), ("rank", pa.uint64()), ("code", pa.uint64())])
 _PACKED = pa.ipc.IpcWriteOptions(compression="zstd")
 _VERDICT = ("cluster", "duplicate_of", "duplicate_kind", "duplicate_distance", "identity_conflict")
-_BINARY = {"sha256": 16, "pixel_hash": 16}
-"""Hashes that are hexadecimal in the tables, and how many of their bytes tell copies apart: 2^64 pictures
-would have to be tried for two with the same 128 bits."""
 ROWS_AT_ONCE = 1 << 17
 """Rows, at least, of a row group of the selection; and about how many are held to be put in order."""
 
@@ -72,6 +70,7 @@ def plan(corpus: Corpus, done: Done) -> list[Unit]:
     code = units.digest(
         [(part.name, part.digest, _hashes(corpus, done, part)) for part in parts],
         corpus.recipe.dedup,
+        corpus.recipe.exclude,
         _rules_of_cutting(corpus),
     )
     return [
@@ -103,13 +102,13 @@ class Decided(NamedTuple):
     candidate: NDArray[np.bool_]
     """(n,)"""
     verdicts: pa.Table
-    """(m): `_VERDICT`."""
+    """(m): `_VERDICT`, and in `excluded` why it is, or null."""
     codes: NDArray[np.uint64]
     """(m,): the keys as numbers; see `shards.key_codes`."""
     ranks: Ranks
     """(m,)"""
     shard: NDArray[np.int32]
-    """(m,): -1 for duplicates."""
+    """(m,): -1 for those that are not kept."""
 
     def by_part(self) -> Iterator[tuple[str, NDArray[np.bool_], slice]]:
         """Each part, which of its rows are candidates, and where these are among the m."""
@@ -125,7 +124,8 @@ def run(corpus: Corpus, unit: Unit) -> Made:
     read = _read(corpus, parts)
     codes, ranks = _coded(read.ids, corpus.recipe.seed)
     verdicts = _verdicts(corpus, read)
-    kept = verdicts["duplicate_of"].is_null().to_numpy()
+    excluded = verdicts["excluded"].is_valid().to_numpy()
+    kept = verdicts["duplicate_of"].is_null().to_numpy() & ~excluded
     shard, people = np.full(len(codes), -1, np.int32), read.people.filter(pa.array(kept))
     owned, shard[kept] = share_out(corpus, ranks[kept], people, units.read_mark(corpus.out, NAME, "all"))
     decided, ended = Decided(parts, read.starts, read.candidate, verdicts, codes, ranks, shard), read.ended
@@ -137,7 +137,8 @@ def run(corpus: Corpus, unit: Unit) -> Made:
     ]
     tables = storage.read_row_groups(storage.join(corpus.out, PLACEMENT))
     digests = [table_digest(table.drop_columns(_PLACE_ONLY)) for table in tables if len(table)]
-    ended += Counter({State.KEPT.value: int(kept.sum()), State.DUPLICATE.value: int((~kept).sum())})
+    more = {State.KEPT: kept, State.REJECTED: excluded, State.DUPLICATE: ~(kept | excluded)}
+    ended += Counter({state.value: int(rows.sum()) for state, rows in more.items()})
     return outputs, {
         "cut": _rules_of_cutting(corpus),
         "ranges": [(each.number, each.group, f"{each.start:016x}") for each in owned],
@@ -167,48 +168,82 @@ class Read(NamedTuple):
     """(m,)"""
     people: pa.Table
     """(m): source and identity, where shards go by them; else neither."""
+    listed: pa.Array
+    """(m,): the list that excludes its person, or null."""
+    outside: pa.ChunkedArray
+    """(x,): ids of the fingerprints of what is excluded."""
     arranged: Arranged | None
-    """None where no duplicates are looked for."""
+    """Candidates and fingerprints; None where no duplicates are looked for."""
 
 
 def _read(corpus: Corpus, parts: Sequence[str]) -> Read:
     """Candidates as numbers; their columns themselves are let go."""
     lengths, masks, found, ended = [0], list[NDArray[np.bool_]](), list[pa.Table](), Counter[str]()
+    excluded, listed = exclusion.persons(corpus), list[pa.Array]()
     for part in parts:
         table = read_scored(corpus, part, ["state", *COLUMNS])
         mask = pc.equal(table["state"], State.CANDIDATE).to_numpy()
         ended.update(table["state"].filter(pa.array(~mask)).to_pylist())
         lengths.append(len(table))
         masks.append(mask)
-        found.append(_compact(table.select(COLUMNS).filter(pa.array(mask))))
-    candidates, rules = pa.concat_tables(found), corpus.recipe.dedup
+        candidates = exclusion.binary(table.select(COLUMNS).filter(pa.array(mask)))
+        listed.append(exclusion.listed(excluded, candidates))
+        # More than 2 GiB of ids are one column.
+        found.append(candidates.set_column(0, COLUMNS[0], candidates["id"].cast(pa.large_string())))
+    candidates, outside = pa.concat_tables(found), exclusion.fingerprints(corpus)
     found.clear()
     grouped = ["source", "identity"] if corpus.recipe.group_by != "none" else []
-    arranged = arrange(candidates, rules) if rules is not None else None
-    people = candidates.select(grouped)
+    people, ids, arranged = (
+        candidates.select(grouped),
+        candidates["id"],
+        _arranged(corpus, candidates, outside),
+    )
+    del candidates
     pa.default_memory_pool().release_unused()
-    return Read(np.cumsum(lengths), np.concatenate(masks), ended, candidates["id"], people, arranged)
+    masked = np.concatenate(masks)
+    return Read(
+        np.cumsum(lengths), masked, ended, ids, people, pa.concat_arrays(listed), outside["id"], arranged
+    )
 
 
-def _compact(table: pa.Table) -> pa.Table:
-    """Candidates with hashes as bytes, and with ids of which more than 2 GiB are one column."""
-    columns = {name: table[name] for name in table.column_names} | {"id": table["id"].cast(pa.large_string())}
-    for name, size in _BINARY.items():
-        values = [None if text is None else bytes.fromhex(text)[:size] for text in table[name].to_pylist()]
-        columns[name] = pa.chunked_array([pa.array(values, pa.binary(size))])
-    return pa.table(columns)
+def _arranged(corpus: Corpus, candidates: pa.Table, outside: pa.Table) -> Arranged | None:
+    """Candidates and fingerprints as numbers, the fingerprints first.
+
+    Raises:
+        UserError: there are fingerprints, and the recipe looks for no duplicates.
+    """
+    rules = corpus.recipe.dedup
+    if rules is None:
+        if len(outside):
+            raise UserError(
+                f"--exclude needs the search for duplicates, which the recipe {corpus.recipe.name} leaves "
+                "out (dedup is none); exclude persons by a list, or choose another recipe"
+            )
+        return None
+    if not len(outside):
+        return arrange(candidates, rules)
+    first = replace(rules, source_priority=(exclusion.MARK, *rules.source_priority))
+    return arrange(pa.concat_tables([candidates, outside]), first)
 
 
 def _verdicts(corpus: Corpus, read: Read) -> pa.Table:
-    """Which candidates are copies, of which and how."""
+    """Which candidates are copies, of which and how; and which are excluded."""
     if read.arranged is None or corpus.recipe.dedup is None:
         fields = map(schema.SELECTION.field, _VERDICT)
-        return pa.table({field.name: pa.nulls(len(read.ids), field.type) for field in fields})
-    if load_compiled():
-        say("select: compiling the search for duplicates, about 20 s")
-    # Threads; the result does not depend on them.
-    workers = len(os.sched_getaffinity(0))
-    return decide(read.ids, read.arranged, corpus.recipe.dedup, workers=workers).drop_columns("id")
+        verdicts = pa.table({field.name: pa.nulls(len(read.ids), field.type) for field in fields})
+    else:
+        if load_compiled():
+            say("select: compiling the search for duplicates, about 20 s")
+        ids = pa.chunked_array([*read.ids.chunks, *read.outside.chunks], pa.large_string())
+        # Threads; the result does not depend on them.
+        workers = len(os.sched_getaffinity(0))
+        verdicts = decide(ids, read.arranged, corpus.recipe.dedup, workers=workers).drop_columns("id")
+        verdicts = verdicts.slice(0, len(read.ids))
+    excluded = exclusion.details(verdicts, read.listed)
+    if excluded.null_count < len(excluded):
+        kept = {name: pc.if_else(pc.is_valid(excluded), None, verdicts[name]) for name in _VERDICT}
+        verdicts = pa.table(kept)
+    return verdicts.append_column("excluded", excluded)
 
 
 def _coded(ids: pa.ChunkedArray, seed: int) -> tuple[NDArray[np.uint64], Ranks]:
@@ -268,17 +303,22 @@ def _selected(
 ) -> pa.Table:
     """The selection's rows of a part."""
     scored, shard = read_scored(corpus, part, _TOLD), decided.shard[which]
+    verdicts = decided.verdicts.slice(which.start, len(shard))
+    excluded = verdicts["excluded"].combine_chunks()
     index = pa.array(np.cumsum(candidate) - 1, mask=~candidate)
-    ends = pa.array(np.where(shard >= 0, State.KEPT, State.DUPLICATE), pa.string())
+    ends = pc.if_else(pc.is_valid(excluded), State.REJECTED, State.DUPLICATE)
+    ends = pc.if_else(pa.array(shard >= 0), State.KEPT, ends)
+    reason = pc.if_else(pc.is_valid(excluded), exclusion.EXCLUDED.name, pa.scalar(None, pa.string()))
     columns: dict[str, Any] = {name: scored[name].combine_chunks() for name in _TOLD}
     columns |= {
         "state": pc.coalesce(ends.take(index), columns["state"]),
+        "reason": pc.coalesce(reason.take(index), columns["reason"]),
+        "detail": pc.coalesce(excluded.take(index), columns["detail"]),
         "key": shards.key_names(decided.codes[which]).take(index),
         "shard": pa.array(shard, mask=shard < 0).take(index),
         "unit": pa.repeat(part, len(scored)),
         "row": pa.array(np.arange(len(scored), dtype=np.int32)),
     }
-    verdicts = decided.verdicts.slice(which.start, len(shard))
     for name in _VERDICT:
         columns[name] = verdicts[name].combine_chunks().cast(schema.SELECTION.field(name).type).take(index)
     return pa.table([columns[name] for name in schema.SELECTION.names], schema=schema.SELECTION)

@@ -43,7 +43,7 @@ from facecorpus.errors import UserError
 from facecorpus.images import ImageError, decode, read_header
 from facecorpus.ledger import SourceLedger
 from facecorpus.phases import corpus as corpora
-from facecorpus.phases import inventory, materialise, score, select
+from facecorpus.phases import exclusion, inventory, materialise, score, select
 from facecorpus.phases.corpus import Corpus
 from facecorpus.phases.phase import AGAIN, Made, Phase
 from facecorpus.phases.row_digests import row_digests
@@ -235,11 +235,15 @@ def _told(corpus: Corpus, parts: Sequence[str]) -> _Told:
 
 def _told_of(part: str, scored: pa.Table, said: pa.Table) -> _Told:
     """The same of one part."""
-    same = ("id", "source", "face_index", "detail", "reason")
     candidate = pc.equal(scored["state"], State.CANDIDATE)
-    decided = pc.is_in(said["state"], value_set=pa.array([State.KEPT, State.DUPLICATE], pa.string()))
+    ends = [State.KEPT, State.DUPLICATE, State.REJECTED]
+    decided = pc.is_in(said["state"], value_set=pa.array(ends, pa.string()))
+    excluded = pc.and_(candidate, pc.equal(said["state"], State.REJECTED))
+    reasons = pc.if_else(excluded, exclusion.EXCLUDED.name, scored["reason"])
+    details = pc.if_else(excluded, said["detail"], scored["detail"])
+    same = [(scored[name], said[name]) for name in ("id", "source", "face_index")]
     if (
-        any(scored[name].combine_chunks() != said[name].combine_chunks() for name in same)
+        any(one != other for one, other in (*same, (reasons, said["reason"]), (details, said["detail"])))
         or pc.any(pc.not_equal(said["unit"], part)).as_py()
         or not np.array_equal(said["row"].to_numpy(), np.arange(len(said)))
         or not pc.all(pc.if_else(candidate, decided, pc.equal(scored["state"], said["state"]))).as_py()
