@@ -108,7 +108,7 @@ ADAPTER = '''
 
     from torch import nn
 
-    from fautrain.models.build import adapter
+    from fautrain.models.adapters import adapter
     from fautrain.recipes import recipe
     from fautrain.recipes.finetuning import tiny
 

@@ -16,6 +16,7 @@ from facecorpus.typed import described, override, to_plain
 from fautrain.config.aunce import AunceConfig, ContrastConfig, ContrastiveConfig, SwinGraphConfig
 from fautrain.config.finetuning import (
     ActionUnitModelConfig,
+    ExpertConfig,
     FinetuneConfig,
     IdentityConfig,
     LabelledConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "ContrastConfig",
     "ContrastiveConfig",
     "DataConfig",
+    "ExpertConfig",
     "FinetuneConfig",
     "IdentityConfig",
     "LabelledConfig",

@@ -28,6 +28,27 @@ Exponents = Annotated[
 ]
 
 
+Sides = Annotated[int, Check(lambda v: v >= 1 and v % 2 == 1, "an odd number, such as 3")]
+Dilations = Annotated[tuple[int, ...], Check(lambda v: all(d >= 1 for d in v), "numbers of at least 1")]
+
+
+@dataclass(frozen=True)
+class ExpertConfig(Checked):
+    """Experts of `model.adapter=moke` (AUFormer, sections 3.2 to 3.4)."""
+
+    group = "model.moke"
+    dilations: Dilations = (1, 3, 5)
+    """Of the multi-receptive-field operator's convolutions; empty leaves the operator out."""
+    neighbourhood: Sides | None = 3
+    """Side S of the context-aware operator's neighbourhood (Eq. 5); none leaves the operator out."""
+    collaborate: bool = True
+    """Whether each action unit has an expert (Eq. 3); else there is one for all, which inherits nothing."""
+    inherit: bool = True
+    """Whether an expert also takes the knowledge of its AU from the group below (Eq. 2)."""
+    auxiliary: bool = True
+    """Whether heads on the experts of the last group predict the AUs too (`aux_loss`, Eq. 9)."""
+
+
 @dataclass(frozen=True)
 class ActionUnitModelConfig(ModelConfig):
     """A ViT, the mean of its patch tokens, a layer norm and a linear head (FMAE, section 3.2); variants."""
@@ -43,6 +64,7 @@ class ActionUnitModelConfig(ModelConfig):
     after the encoder's own last norm (a ViT that was trained with labels)."""
     frozen: bool = False
     """Whether the encoder stays as it is, so that only heads, adapters and a fresh layer norm learn."""
+    moke: ExpertConfig = field(default_factory=ExpertConfig)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,13 @@ class ModelConfig(Checked):
     """Weights the encoder starts from: a file (.safetensors, .pth), the folder of a run or checkpoint, or
     `hub:OWNER/NAME`; none starts from random ones. Heads and decoders always start from random ones."""
     adapter: str | None = None
-    """What is put beside attention and MLP of every block, after the weights (`fautrain.models.build`)."""
+    """What is put into every block after the weights (`fautrain.models.adapters`): `adapter`, `lora`, `vpt`,
+    `convpass`, `moke`."""
+    adapter_width: Positive | None = None
+    """Hidden units of `adapter`, rank of `lora`, prompts of `vpt`, channels of `convpass` and of an expert of
+    `moke`; none is 8, 8, 10, 8 and 4."""
+    adapter_scale: Rate = 1.0
+    """Factor on what an adapter adds; of no effect with `vpt`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

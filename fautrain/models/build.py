@@ -1,22 +1,16 @@
-"""From a configuration to a model: the one door for training, checkpoints and final models.
-
-An adapter (Houlsby et al. 2019 and after) is a module beside the attention or the MLP of a block, whose
-output is added to theirs. `@adapter("name")` registers a function that puts some into a model's
-`Block.attn_adapter` and `Block.mlp_adapter`, and that may freeze what is not to train; `model.adapter=name`
-chooses it.
-"""
+"""From a configuration to a model: the one door for training, checkpoints and final models."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import partial
 from typing import TypeVar
 
 import torch
 
-from facecorpus.plugins import Registry
 from fautrain.config import ActionUnitModelConfig, MaeModelConfig, ModelConfig
+from fautrain.models.adapters import ADAPTERS
 from fautrain.models.convert import load_encoder
 from fautrain.models.crossmae import CrossMaskedAutoencoder
 from fautrain.models.heads import ActionUnitModel
@@ -24,12 +18,6 @@ from fautrain.models.mae import MaskedAutoencoder
 from fautrain.models.vit import Trunk, size_of
 
 Model = TypeVar("Model", bound=Trunk)
-
-ADAPTERS: Registry[Callable[[Trunk, ModelConfig], None]] = Registry(
-    "model.adapter={}: there is no such adapter"
-)
-"""What `model.adapter` knows."""
-adapter = ADAPTERS.register
 
 
 def build(

@@ -106,7 +106,7 @@ class Attention(nn.Module):
         if width % heads:
             raise UserError(f"{heads} attention heads do not divide a width of {width}: choose a divisor")
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv: nn.Module = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -166,6 +166,8 @@ class Block(nn.Module):
     """Place for a module beside the attention, (N, T, D) -> (N, T, D); empty in published models."""
     mlp_adapter: nn.Module | None
     """And for one beside the MLP."""
+    prompts: nn.Parameter | None
+    """Place for tokens (1, P, D) that stand beside those of every image, in this block alone."""
 
     def __init__(self, width: int, heads: int, drop: float = 0.0) -> None:
         super().__init__()
@@ -178,14 +180,20 @@ class Block(nn.Module):
         self.mlp = Mlp(width)
         self.register_module("attn_adapter", None)
         self.register_module("mlp_adapter", None)
+        self.register_parameter("prompts", None)
 
     def forward(self, tokens: Tensor, *carried: Tensor) -> Any:
         """Attention, then the MLP, each with its adapter added to its output; see `Inheriting`.
 
         Returns the tokens, or where adapters hand something on `(tokens, *carried)`.
         """
+        own = tokens.shape[1]
+        if self.prompts is not None:
+            tokens = torch.cat([tokens, self.prompts.expand(len(tokens), -1, -1)], dim=1)
         tokens, carried = self._beside(tokens, self.norm1, self.attn, self.attn_adapter, carried)
         tokens, carried = self._beside(tokens, self.norm2, self.mlp, self.mlp_adapter, carried)
+        if self.prompts is not None:
+            tokens = tokens[:, :own]
         return (tokens, *carried) if carried else tokens
 
     def _beside(
