@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -402,6 +403,24 @@ def test_a_tar_without_an_end_mark_is_read_and_said_so(tmp_path: Path) -> None:
         f"{place} has no end mark: what was written was read, but it may have been cut short"
     )
     assert "at byte 2048" in note
+
+
+def test_a_gzip_file_that_is_cut_between_two_members_is_refused(tmp_path: Path) -> None:
+    """What can be inflated of it is a tar without an end mark, which alone would be read."""
+    members = io.BytesIO()
+    with tarfile.open(fileobj=members, mode="w") as archive:
+        for number in range(3):
+            info = tarfile.TarInfo(f"{number}.jpg")
+            info.size = 512
+            archive.addfile(info, io.BytesIO(bytes([number]) * 512))
+        at = archive.offset
+    squeezer = zlib.compressobj(wbits=31)
+    whole = squeezer.compress(members.getvalue()[:at]) + squeezer.flush(zlib.Z_FULL_FLUSH)
+    (place := tmp_path / "a.tar.gz").write_bytes(whole)
+    with pytest.raises(UserError, match="is not a whole gzip file, probably half copied"):
+        listed(place)
+    place.write_bytes(whole + squeezer.flush())
+    assert len(listed(place)) == 3
 
 
 @pytest.mark.parametrize("gzipped", [False, True])

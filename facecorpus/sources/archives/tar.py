@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -101,6 +103,7 @@ class TarContainer(Container):
         stream.seek(position)
         block = stream.read(tarfile.BLOCKSIZE)
         if not block:
+            self._check_gzip()
             self.notes.append(
                 f"{url} has no end mark: what was written was read, but it may have been cut short at byte "
                 f"{position}; compare its size with the original's"
@@ -118,6 +121,18 @@ class TarContainer(Container):
                     "split it, or unpack and repack it"
                 )
             position += len(chunk)
+
+    def _check_gzip(self) -> None:
+        """Where a cut gzip file ends between two members of the tar, what could be inflated looks whole."""
+        if self._gzipped:
+            try:
+                with storage.open_read(self.url) as inner, gzip.GzipFile(fileobj=inner) as stream:
+                    while stream.read(_CHUNK):
+                        pass
+            except (EOFError, OSError, zlib.error) as error:
+                raise UserError(
+                    f"{self.url} is not a whole gzip file, probably half copied ({error}); copy it again"
+                ) from error
 
 
 def _member(name: str, info: tarfile.TarInfo | None) -> Member:
