@@ -21,6 +21,7 @@ What `facecorpus sources` says of it, and the layout that error messages name, i
 from __future__ import annotations
 
 from facecorpus.sources.archives import ORIGIN, InputError, Member, is_archive_name
+from facecorpus.sources.drawn import Drawn, Layout
 from facecorpus.sources.facts import PASSING_ON, Facts, facts
 from facecorpus.sources.recordings import listed
 from facecorpus.sources.registry import describe, make_source, parse_spec
@@ -39,8 +40,10 @@ __all__ = [
     "ORIGIN",
     "PASSING_ON",
     "SOURCES",
+    "Drawn",
     "Facts",
     "InputError",
+    "Layout",
     "Member",
     "Part",
     "Reader",

@@ -30,6 +30,7 @@ from facecorpus.sources.archives import (
     printable,
     seven_zip_parts,
 )
+from facecorpus.sources.drawn import Drawn, Layout
 from facecorpus.sources.facts import Facts, facts
 
 MOST_OPEN = 32
@@ -123,6 +124,14 @@ class Source(ABC):
 
     def finish(self) -> None:  # noqa: B027
         """Runs after the last `annotate`: the place to note what annotations were left over."""
+
+    @staticmethod
+    def lay_out(drawn: Sequence[Drawn]) -> Layout:
+        """A miniature of the data set as its owners lay it out, its traps included, of these inputs.
+
+        An adapter that has it is drawn by `facecorpus synth`, and tested with all others, without more ado.
+        """
+        raise NotImplementedError
 
     def inventory(self, repeated: frozenset[int] = frozenset()) -> Iterator[Record]:
         """Every input exactly once, in an order that depends on the containers alone.

@@ -19,8 +19,9 @@ from facecorpus.synth.entry import Box, Entry, Points
 from facecorpus.synth.filming import CAMERAS
 from facecorpus.synth.identity import Identity
 from facecorpus.synth.layouts import MODULES, names, write_source
+from facecorpus.synth.own import lay_out, own_layouts
 from facecorpus.synth.picture import edited, edited_points, file_bytes, take
-from facecorpus.synth.plan import ALL, ANNOTATED_CROWDS, PEOPLE, SAMPLE, SIZES, Item, Shot, plan
+from facecorpus.synth.plan import ALL, ANNOTATED_CROWDS, SAMPLE, SIZES, Item, Shot, first_of, plan
 from facecorpus.synth.pool import in_order
 from facecorpus.synth.recording_layouts import write_recordings
 from facecorpus.synth.recordings import MIN_FRAMES, plan_recordings
@@ -125,7 +126,7 @@ def write_datasets(
 
     Args:
         root: created if missing; of the data sets drawn there earlier, those of these names are replaced.
-        sources: which of `plan.ALL` and of `studies.RECORDED`.
+        sources: which of `drawable()`.
         seed: who is drawn and everything else; equal arguments give equal bytes, for any number of workers.
         preset: "sample" (about 1,500 pictures, and recordings of 6 to 80 frames) or "tiny" (about 60, and
             recordings of 4 to 12 frames).
@@ -152,7 +153,7 @@ def write_datasets(
             STUDIES[name], seed, dependence, frames or STUDIES[name].frames[preset], subjects
         )
     ]
-    pictured = [name for name in ALL if name in sources]
+    pictured = [name for name in (*ALL, *own_layouts()) if name in sources]
     with tempfile.TemporaryDirectory(prefix=".synth-part-", dir=root) as folder:
         part = Path(folder)
         rows = _write_pictures(part, pictured, seed, preset, workers) if pictured else []
@@ -186,16 +187,26 @@ def _write_pictures(
     rows: list[TruthRow] = []
     for source in sources:
         chosen = [k for k, item in enumerate(items) if item.source == source]
-        entries = _entries(source, [items[k] for k in chosen], [drawn[k] for k in chosen], seed, preset)
+        theirs, pictures = [items[k] for k in chosen], [drawn[k] for k in chosen]
         (part / source).mkdir(parents=True)
-        write_source(source, part / source, entries)
+        if source in ALL:
+            entries = _entries(source, theirs, pictures, names(source, theirs, seed), seed, preset)
+            write_source(source, part / source, entries)
+        else:
+            entries = _entries(source, theirs, pictures, [("", None)] * len(theirs), seed, preset)
+            entries = lay_out(source, part / source, entries, [new.au for _, new, _ in pictures])
         for entry, k in zip(entries, chosen, strict=True):
             rows += _truth(entry, drawn[k][1])
     return rows
 
 
+def drawable() -> tuple[str, ...]:
+    """The data sets that can be drawn."""
+    return (*ALL, *own_layouts(), *RECORDED)
+
+
 def _check(root: Path, sources: Sequence[str], preset: str) -> None:
-    known = (*ALL, *RECORDED)
+    known = drawable()
     unknown = sorted(set(sources) - set(known))
     if unknown or not sources:
         raise UserError(
@@ -227,13 +238,16 @@ def _check_recordings(dependence: str, frames: int | None, cameras: Sequence[str
 
 
 def _entries(
-    source: str, items: Sequence[Item], drawn: Sequence[tuple[bytes, _Rendered, int]], seed: int, preset: str
+    source: str,
+    items: Sequence[Item],
+    drawn: Sequence[tuple[bytes, _Rendered, int]],
+    named: Sequence[tuple[str, str | None]],
+    seed: int,
+    preset: str,
 ) -> list[Entry]:
-    first_person = sum(PEOPLE[preset][name] for name in ALL[: ALL.index(source)])
+    first_person = first_of(source, preset)
     out = []
-    for item, (member, identity), (data, new, place) in zip(
-        items, names(source, items, seed), drawn, strict=True
-    ):
+    for item, (member, identity), (data, new, place) in zip(items, named, drawn, strict=True):
         who = Identity.sample(seed, first_person + item.person)
         several = item.shot is not None and item.shot.kind == "group" and source in MODULES
         people = [k - first_person for k in item.shot.people] if several and item.shot else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,8 +17,8 @@ ALL = (
     *(*SAMPLE, "ffhq", "megaface", "edface_celeb_1m", "umdfaces", "laion_face"),
     *("rafdb", "affectnet", "recordio", "imdb_wiki", "webdataset", "parquet"),
 )
-"""The data sets that can be drawn, in the order in which they are planned: new ones come last, so that those
-before stay what they are."""
+"""The data sets whose layouts are drawn here, in the order in which they are planned. Others are drawn by
+their adapters (`Source.lay_out`)."""
 
 Kind = Literal["portrait", "group", "scene"]
 Edit = Literal["none", "recompressed", "brighter", "cropped"]
@@ -100,6 +101,8 @@ PEOPLE = {
         "parquet": 20,
     },
 }
+_OWN = {"tiny": (10, 4), "sample": (60, 20)}
+"""Inputs and people of a data set that its adapter draws."""
 _ARCHIVES = ("celeba", "vggface2", "casia_webface", "folder")
 _LOOSE = ("vggface2", "folder")
 ANNOTATED_CROWDS = ("umdfaces", "laion_face")
@@ -194,12 +197,28 @@ def plan(sources: Sequence[str], seed: int, preset: str) -> list[Item]:
         items += _plan_source(name, first_person, len(items), seed, preset)
         first_person += PEOPLE[preset][name]
     items = _plan_duplicates(items, np.random.default_rng([seed, 0xD0B]))
+    for name in sorted({*sources} - {*ALL}):
+        own = _plan_source(name, first_of(name, preset), first_of(name, preset), seed, preset)
+        items += _plan_duplicates(own, np.random.default_rng([seed, place_of(name), 0xD0B]))
     return _without_lonely([item for item in items if item.source in sources])
 
 
+def place_of(name: str) -> int:
+    """Where a data set stands among all; of one that its adapter draws a number made of its name, so that it
+    does not depend on which others there are."""
+    return ALL.index(name) if name in ALL else 1000 + zlib.crc32(name.encode())
+
+
+def first_of(name: str, preset: str) -> int:
+    """Number of a data set's first person among all that are drawn."""
+    if name not in ALL:
+        return 1000 * place_of(name)
+    return sum(PEOPLE[preset][other] for other in ALL[: ALL.index(name)])
+
+
 def _plan_source(name: str, first_person: int, first_number: int, seed: int, preset: str) -> list[Item]:
-    rng = np.random.default_rng([seed, ALL.index(name), 0x91A])
-    count, people = SIZES[preset][name], PEOPLE[preset][name]
+    rng = np.random.default_rng([seed, place_of(name), 0x91A])
+    count, people = SIZES[preset].get(name, _OWN[preset][0]), PEOPLE[preset].get(name, _OWN[preset][1])
     roles = _roles(name, count, preset)
     roles = [roles[i] for i in rng.permutation(count)]
     out = []
@@ -228,10 +247,10 @@ def _plan_source(name: str, first_person: int, first_number: int, seed: int, pre
 def _roles(name: str, count: int, preset: str) -> list[str]:
     roles: list[str] = []
     for k, (role, (share, where)) in enumerate(_ROLES.items()):
-        if name not in where:
+        if name not in where and not (where is ALL and name not in ALL):
             continue
         if preset == "tiny":  # every role in about every other data set
-            number = (k + ALL.index(name)) % 2
+            number = (k + place_of(name)) % 2
         else:
             number = max(1, round(share * count))
         roles += [role] * number
@@ -277,14 +296,15 @@ def _coding(name: str, rng: np.random.Generator) -> tuple[str, int]:
 def _plan_duplicates(items: list[Item], rng: np.random.Generator) -> list[Item]:
     """Replace the pictures of the duplicate roles by others' and label the groups."""
     out = list(items)
-    free = {
-        name: [i for i, it in enumerate(items) if it.source == name and it.role == "portrait"] for name in ALL
-    }
+    free: dict[str, list[int]] = {}
+    for i, item in enumerate(items):
+        if item.role == "portrait":
+            free.setdefault(item.source, []).append(i)
     for index, item in enumerate(items):
         if item.role not in ("copy", "near", "cross copy", "cross near"):
             continue
         choices = _CROSS[item.source] if item.role.startswith("cross") else (item.source,)
-        pool = free[choices[int(rng.integers(len(choices)))]]
+        pool = free.get(choices[int(rng.integers(len(choices)))], [])
         within = not item.role.startswith("cross")
         mislabelled = item.role == "copy" and rng.random() < 0.3
         if mislabelled:
@@ -298,7 +318,7 @@ def _plan_duplicates(items: list[Item], rng: np.random.Generator) -> list[Item]:
             continue
         target = pool[int(rng.integers(len(pool)))]
         original = out[target]
-        label = original.group or f"group-{target:05d}"
+        label = original.group or f"{'' if item.source in ALL else item.source + '-'}group-{target:05d}"
         if not within or items[target].person != item.person or rng.random() < 0.7:
             free[original.source].remove(target)  # else it may be there three times
         out[target] = replace(original, group=label)
@@ -326,7 +346,7 @@ def _near(
     edits: tuple[Edit, ...] = ("recompressed", "brighter", "cropped")
     edit = edits[int(rng.integers(3))]
     size = item.size_px
-    if item.source in _ANY_SIZE:
+    if item.source in _ANY_SIZE or item.source not in ALL:
         factor = float(rng.choice([1.0, 1.15, 1.3]))
         width, height = original.size_px
         size = round(width * factor), round(height * factor)

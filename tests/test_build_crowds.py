@@ -1,8 +1,7 @@
-"""Face9M's eight sources in miniature: the truth is met, and the annotated face is the one cut."""
+"""Photographs of several people, of whom some are annotated: the annotated face is the one cut."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
@@ -14,12 +13,9 @@ from test_sources_umdfaces import line, table
 from facecorpus import pipeline
 from facecorpus.phases import corpus as corpora
 from facecorpus.phases.corpus import Corpus
-from facecorpus.phases.verify import read_selection
-from facecorpus.recipes import FACE9M_SOURCES, recipe
-from facecorpus.synth.datasets import write_datasets
+from facecorpus.recipes import recipe
 from facecorpus.synth.identity import Identity
 from facecorpus.synth.scene import draw_group
-from facecorpus.synth.truth import check_selection, read_truth
 from facecorpus.typed import override
 
 
@@ -35,51 +31,6 @@ def build(root: Path, out: Path, sources: str, *settings: str) -> Corpus:
 def scores(out: Path) -> list[dict[str, object]]:
     tables = [pq.read_table(path).to_pylist() for path in out.rglob("scores/**/*.parquet")]
     return sorted((row for rows in tables for row in rows), key=lambda row: row["id"])
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("face9m")
-    write_datasets(root, sources=FACE9M_SOURCES, preset="tiny")
-    return root
-
-
-@pytest.fixture(scope="module")
-def built(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return build(drawn, tmp_path_factory.mktemp("built") / "corpus", ",".join(FACE9M_SOURCES))
-
-
-def test_the_truth_is_met_to_the_last_row(drawn: Path, built: Corpus) -> None:
-    rows = read_truth(drawn)
-    assert {row.source for row in rows} == set(FACE9M_SOURCES)
-    said = check_selection(drawn, set(FACE9M_SOURCES), read_selection(built), faces="main")
-    assert said.startswith(f"all {len(rows)} inputs became what")
-
-
-def test_identities_and_ids_are_those_of_the_layouts(drawn: Path, built: Corpus) -> None:
-    truth = {row.id: row.identity for row in read_truth(drawn)}
-    listed = {
-        row["id"]: row["identity"]
-        for path in Path(built.out).glob("inventory/*.parquet")
-        for row in pq.read_table(path).to_pylist()
-    }
-    assert listed.keys() == truth.keys()
-    of_pictures = {i: who for i, who in truth.items() if not i.endswith((".txt", ".db"))}
-    assert {i: listed[i] for i in of_pictures} == of_pictures
-
-
-def test_nothing_was_planted_in_vain(drawn: Path) -> None:
-    """Each trap of the layouts is there."""
-    rows = read_truth(drawn)
-    assert any("#f3" in row.id for row in rows)
-    assert (drawn / "ffhq/thumbnails128x128.zip").stat().st_size > 1000
-    assert (drawn / "megaface/identities_tight_cropped.tar.gz").stat().st_size > 1000
-    assert len(list(drawn.glob("edface_celeb_1m/align/*/X8/*.png"))) > 3
-    photos = [
-        entry["metadata"]["photo_url"]
-        for entry in json.loads((drawn / "ffhq/ffhq-dataset-v2.json").read_text()).values()
-    ]
-    assert len(set(photos)) < len(photos)
 
 
 def group(folder: Path) -> list[tuple[float, float, float, float]]:
