@@ -211,6 +211,21 @@ def action_units_box() -> CorpusRecipe:
     )
 
 
+@RECIPES.register("au-crops")
+def action_units_crops() -> CorpusRecipe:
+    """Annotated frames that others have cut already: resized alone, and no face is looked for."""
+    base = action_units()
+    return dataclasses.replace(
+        base,
+        name="au-crops",
+        about="Annotated frames that were cut already (frame_list), resized alone; a shard holds one person.",
+        sources=("frame_list",),
+        detector="none",
+        limits=Limits(**{**vars(base.limits), "min_side_px": 1}),
+        align="none",
+    )
+
+
 def recipe(name: str) -> CorpusRecipe:
     """The recipe of that name.
 
