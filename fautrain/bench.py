@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from fautrain.config import RunConfig, override
+from fautrain.config import LabelledConfig, RunConfig, override
 from fautrain.data import Batch
 from fautrain.optim import parameter_groups
 from fautrain.task import TASKS, Task
@@ -57,7 +57,8 @@ class Measured:
 def bench(config: RunConfig, seconds: float, original: bool = False) -> Measured:
     """Measure for about `seconds` each, on this process's part of the devices.
 
-    With `original` also as the released MAE and FMAE code trains, end to end on the same loader.
+    With `original` also as the released MAE and FMAE code trains, end to end on the same loader. Of two
+    stages the first is measured, which trains the encoder.
 
     Raises:
         UserError: the shards or the settings are unusable.
@@ -71,7 +72,7 @@ def bench(config: RunConfig, seconds: float, original: bool = False) -> Measured
     say(f"opening the shards and building the model of {config.name}")
     before = _peak_memory()
     # The time does not depend on the weights.
-    config = override(config, ["model.init=none"])
+    config = _first_stage(override(config, ["model.init=none"]))
     rank, world = accelerator.process_index, accelerator.num_processes
     kind = TASKS.get(config.task)
     samples = kind.open(config, rank, world)
@@ -125,6 +126,10 @@ def bench(config: RunConfig, seconds: float, original: bool = False) -> Measured
         (_peak_memory() - before) / 1e6,
         rates,
     )
+
+
+def _first_stage(config: RunConfig) -> RunConfig:
+    return (config.before() if isinstance(config, LabelledConfig) else None) or config
 
 
 def _peak_memory() -> int:

@@ -267,3 +267,37 @@ def test_rows_that_would_share_a_folder_are_refused() -> None:
     alone = Grid("", (), (Row((), "fmae"),))
     with pytest.raises(UserError, match="the folder"):
         crossed(alone, "model.init=a/b,a b")
+
+
+GRID = """
+from fautrain.ablations.grid import Grid, Row, grid
+from fautrain.ablations.measures import MEASURES, Measure
+
+@grid("toy", recipe="tiny")
+def toy(dataset, recipe):
+    \"\"\"Two seeds of order.\"\"\"
+    rows = tuple(Row((lr,), recipe, (f"optim.lr={lr}",)) for lr in ("1e-3", "2e-3"))
+    return Grid("A toy", ("rate",), rows, measures=("subjects",))
+
+@MEASURES.register("subjects")
+class Subjects(Measure):
+    heads = ("people",)
+    about = "test subjects"
+
+    def cells(self, finished):
+        return (str(finished.result.subjects),)
+"""
+
+
+def test_a_grid_and_a_measure_of_ones_own(place: Path, tmp_path: Path) -> None:
+    """One file each, through FACE_PLUGINS."""
+    (tmp_path / "toy.py").write_text(GRID)
+    (tmp_path / "disfa").symlink_to(place / "disfa")
+    environment = {"FACE_PLUGINS": str(tmp_path / "toy.py")}
+    line = ("ablation", "toy", "--dataset", "disfa", "--shards", "disfa", "--out", "run", "--fold", "3")
+    values = [value for value in VALUES if not value.startswith("optim.lr=")]
+    sets = [part for value in values for part in ("--set", value)]
+    done = forked.start(tmp_path, *line, *sets, environment=environment).end()
+    assert done.code == 0, done.err[-3000:]
+    found = json.loads((tmp_path / "run" / "ablation.json").read_text())["rows"]
+    assert [row["measured"] for row in found] == [{"people": "9"}] * 2

@@ -138,7 +138,8 @@ class Cost(Measure):
 
     heads = ("learnt, M", "of all, M", "GFLOP/image", "images/s", "peak memory, MB")
     about = (
-        "parameters that are trained, and all; arithmetic of training on one image, forward and backward; "
+        "parameters that are trained, and all (of two stages in the first); arithmetic of training on one "
+        "image, forward and backward; "
         "images trained on a second, without the loader, on this machine; memory that training takes, on a "
         "CPU by how much the process grows"
     )
