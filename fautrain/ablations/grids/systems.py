@@ -11,7 +11,7 @@ _SMALL = (
     "data.workers=0",
     "optim.lr=1e-3",
     "optim.warmup_epochs=1",
-    "data.every=2",
+    "data.every=4",
     "train.epochs=3",
     "train.eval_every_epochs=3",
     "train.checkpoint_every_epochs=3",
@@ -51,7 +51,7 @@ def systems(dataset: str, recipe: str) -> Grid:
 
 @grid("systems-small")
 def small(dataset: str, recipe: str) -> Grid:
-    """Every system on a CPU: about two million parameters or less, three epochs of half of the frames.
+    """Every system on a CPU: about two million parameters or less, three epochs of a quarter of the frames.
 
     It shows that each of them trains, is evaluated and can be compared; which is better on real faces it
     cannot show. Losses, heads, experts, mixing and the contrastive stage are each system's own; sizes, rates,
