@@ -5,9 +5,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # make corpus ROOT=/data/raw SOURCES=celeba,vggface2 OUT=/data/corpus [RECIPE=face9m] [WORKERS=8]
-ROOT ?= build/drawn
-OUT ?= build/corpus
-RECIPE ?= $(if $(filter build/drawn,$(ROOT)),sample)
+# Without ROOT the sources are drawn; those that are recordings make a corpus of their own (recipe au).
+RECORDED := aff_wild2 bp4d bp4d_plus casme2 disfa disfa_plus gft
+comma := ,
+some := $(if $(SOURCES),-$(firstword $(shell printf '%s' '$(SOURCES)' | cksum)))
+ROOT ?= build/drawn$(some)
+drawn := $(filter build/drawn%,$(ROOT))
+OUT ?= build/corpus$(if $(drawn),$(some))
+RECIPE ?= $(if $(drawn),$(if $(filter $(RECORDED),$(subst $(comma), ,$(SOURCES))),au,sample))
 WORKERS ?=
 options = $(if $(SOURCES),--sources '$(SOURCES)') $(if $(RECIPE),--recipe $(RECIPE)) $(if $(WORKERS),--workers $(WORKERS))
 
@@ -32,12 +37,12 @@ $(VENV)/full: $(VENV)/core
 
 setup: $(VENV)/full  ## Make .venv with everything in it
 
-build/drawn/truth.jsonl: $(VENV)/core
-	$(BIN)/facecorpus synth --out build/drawn
+build/drawn$(some)/truth.jsonl: $(VENV)/core
+	$(BIN)/facecorpus synth --out $(@D) $(if $(SOURCES),--sources '$(SOURCES)')
 
-corpus: $(VENV)/core $(if $(filter build/drawn,$(ROOT)),build/drawn/truth.jsonl)  ## Build and verify a corpus (ROOT=, SOURCES=, OUT=, RECIPE=, WORKERS=); without ROOT from drawn people
+corpus: $(VENV)/core $(if $(drawn),$(ROOT)/truth.jsonl)  ## Build and verify a corpus (ROOT=, SOURCES=, OUT=, RECIPE=, WORKERS=); without ROOT from drawn people
 	$(BIN)/facecorpus build --root '$(ROOT)' --out '$(OUT)' $(options)
-	$(if $(filter build/drawn,$(ROOT)),$(BIN)/facecorpus synth --out build/drawn --check '$(OUT)')
+	$(if $(drawn),$(BIN)/facecorpus synth --out $(ROOT) --check '$(OUT)')
 
 build/corpus/verified.json:
 	$(MAKE) corpus

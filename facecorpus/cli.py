@@ -260,15 +260,31 @@ def fingerprint(
 
 
 @app.command(cls=Command)
-def stats(corpus: At, as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def stats(
+    corpus: At,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    markdown: Annotated[
+        bool, typer.Option(help="The yield by source and rule, as a Markdown table.")
+    ] = False,
+) -> None:
     """Show the ledger: what became of every source's inputs, by reason; and how kept frames are labelled."""
     from facecorpus.ledger import COLUMNS, close
     from facecorpus.phases import inventory as phase
     from facecorpus.phases.verify import read_selection
-    from facecorpus.report import labels_json, labels_of, labels_text, ledger_json, ledger_text
+    from facecorpus.report import (
+        labels_json,
+        labels_of,
+        labels_text,
+        ledger_json,
+        ledger_markdown,
+        ledger_text,
+    )
 
     opened = _opened(corpus)
     ledgers = close(phase.counts(opened), read_selection(opened, COLUMNS))
+    if markdown:
+        typer.echo(ledger_markdown(ledgers))
+        return
     labels = labels_of(opened)
     if as_json:
         typer.echo(json.dumps({**ledger_json(ledgers), "labels": labels_json(labels)}, indent=1))
@@ -359,11 +375,7 @@ def synth(
     out: Annotated[Path, typer.Option("--out", help="Folder of the drawn data sets.")],
     sources: Annotated[
         str | None,
-        typer.Option(
-            "--sources",
-            help="Comma-separated; default: the recipe sample's. Recorded: disfa, disfa_frames, disfa_plus, "
-            "bp4d, bp4d_plus, gft, aff_wild2, casme2.",
-        ),
+        typer.Option("--sources", help="Comma-separated, as for build; default: the recipe sample's."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other people.")] = 0,
     preset: Annotated[str, typer.Option("--preset", help="sample (about 1,500 images) or tiny.")] = "sample",
@@ -394,7 +406,7 @@ def synth(
         return
     from facecorpus.synth.datasets import SAMPLE, write_datasets
 
-    named = tuple(s.strip() for s in sources.split(",")) if sources else SAMPLE
+    named = tuple(map(_drawn_set, sources.split(","))) if sources else SAMPLE
     truth = write_datasets(
         out,
         sources=named,
@@ -405,6 +417,12 @@ def synth(
         frames=frames,
     )
     typer.echo(f"drawn data sets in {out}; what must become of each input: {truth}")
+
+
+def _drawn_set(spec: str) -> str:
+    """The folder below the root that `[NAME=]ADAPTER[/SETTING][:PATH]` reads: PATH's first, or ADAPTER's."""
+    before, colon, path = spec.strip().partition(":")
+    return path.partition("/")[0] if colon else before.partition("/")[0].rpartition("=")[2]
 
 
 def _stop(number: int, frame: object) -> None:

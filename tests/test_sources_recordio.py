@@ -201,7 +201,12 @@ def test_records_that_are_no_images_are_refused(tmp_path: Path) -> None:
     place = write_rec(tmp_path / "x.rec", [b"just text"])
     with pytest.raises(UserError, match=r"x\.rec is no file of images: the record at byte 0"):
         list(archive(place).inventory())
-    place = write_rec(tmp_path / "y.rec", [struct.pack("<IfQQ", 1000, 0, 0, 0) + b"short"])
+    sagemaker = b'\n"\n\x06source\x12\x18:\x16\n\x14\x01\xff\x01\xf2B\x9f*\xff\xe1\x02\x83\x10\xeb\x02\x95'
+    place = write_rec(tmp_path / "x.rec", [sagemaker])
+    with pytest.raises(UserError, match=r"the first is no packed image .* give a file that im2rec made"):
+        list(archive(place).inventory())
+    good, cut = struct.pack("<IfQQ", 0, 0, 0, 0) + b"picture", struct.pack("<IfQQ", 1000, 0, 0, 0) + b"short"
+    place = write_rec(tmp_path / "y.rec", [good, cut])
     with pytest.raises(UserError, match="says it has 1000 labels"):
         list(archive(place).inventory())
 

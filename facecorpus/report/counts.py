@@ -50,6 +50,20 @@ def ledger_text(ledgers: dict[str, SourceLedger]) -> str:
     return "\n".join(lines)
 
 
+def ledger_markdown(ledgers: dict[str, SourceLedger]) -> str:
+    """The yield of each source by rule as a Markdown table: inputs, kept, a column for each reason met."""
+    whole = total(ledgers)
+    found = [(state, reason) for state in TERMINAL for reason, _ in by_count(whole, state)]
+    head = ["source", "inputs", "kept", "of inputs", *(words(reason) for _, reason in found)]
+    lines = [f"| {' | '.join(head)} |", f"|---|{'--:|' * (len(head) - 1)}"]
+    for entry in (*ledgers.values(), whole):
+        kept = entry.states[State.KEPT]
+        share = f"{kept / entry.inputs:.0%}" if entry.inputs else ""
+        counts = [f"{count:,}" if (count := entry.reasons[why]) else "" for why in found]
+        lines.append(f"| {' | '.join([entry.source, f'{entry.inputs:,}', f'{kept:,}', share, *counts])} |")
+    return "\n".join(lines)
+
+
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
     """The name to the left, the numbers to the right."""
     numbers = (number.rjust(width) for number, width in zip(row[1:], widths[1:], strict=True))

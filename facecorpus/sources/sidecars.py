@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,7 +37,7 @@ class Sidecars:
         """
         self._key, self._values = key, values
         self._names: list[bytes] = []
-        self._numbers: list[Numbers] = []
+        self._numbers = array("d")
         self._found = Annotations("", [], np.empty((0, 0)))
         self._wrong = 0
 
@@ -49,9 +50,10 @@ class Sidecars:
 
     def sort(self, title: str) -> None:
         """Make what was read ready to be looked up; `title` is what notes call it."""
-        values = np.array(self._numbers, dtype=np.float64) if self._numbers else np.empty((0, 4))
+        columns = len(self._numbers) // max(len(self._names), 1)
+        values = np.array(self._numbers).reshape(len(self._names), columns)
         self._found = Annotations(title, self._names, values, several=True)
-        self._names, self._numbers = [], []
+        self._names, self._numbers = [], array("d")
 
     def row(self, path: str) -> Numbers | None:
         """The numbers of a picture, by its path."""
@@ -75,7 +77,7 @@ class Sidecars:
             self._wrong += 1
             return
         self._names.append(self._key(member.path).encode())
-        self._numbers.append(numbers)
+        self._numbers.extend(numbers)
 
 
 def member_bytes(source: Source, part: Part, is_it: Callable[[str], bool]) -> tuple[str, bytes] | None:

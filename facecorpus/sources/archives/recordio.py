@@ -128,6 +128,11 @@ def _member(
         raise UserError(f"{url} is no file of images: the record at byte {position} has no image header")
     flag, label = _IMAGE.unpack_from(payload)[:2]
     size = total - _IMAGE.size - 4 * flag
+    if size < 0 and not position:
+        raise UserError(
+            f"{url} holds records, but the first is no packed image (it would have {flag} labels): others "
+            "pack other things, as SageMaker does; give a file that im2rec made"
+        )
     if size < 0:
         raise UserError(
             f"{url} is damaged at byte {position}: the record says it has {flag} labels; copy it again"
