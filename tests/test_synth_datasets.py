@@ -260,7 +260,7 @@ def test_folders_that_were_not_drawn_are_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
-    [({"sources": ["lfw"]}, "lfw"), ({"sources": []}, "none"), ({"preset": "huge"}, "huge")],
+    [({"sources": ["sketches"]}, "sketches"), ({"sources": []}, "none"), ({"preset": "huge"}, "huge")],
 )
 def test_wrong_arguments_are_named(tmp_path: Path, change: dict[str, object], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
