@@ -189,6 +189,21 @@ def test_crops_go_from_a_list_to_a_benchmark(tmp_path: Path) -> None:
     assert found.targets[order][:, BP4D.index(12)].tolist() == [0, 1, 0] and found.targets.sum() == 1
 
 
+def test_lists_of_disfa_have_a_benchmark_of_their_own(tmp_path: Path) -> None:
+    """Its people, folds and figures are DISFA's; a 1 is no intensity of 1, which would not count."""
+    known, base = benchmark("disfa_lists"), benchmark("disfa")
+    assert (known.folds, known.published, known.source) == (base.folds, base.published, "disfa")
+    assert known.target.decode(np.array([0, 1])).tolist() == [0, 1]
+    assert base.target.decode(np.array([0, 1])).tolist() == [0, 0]
+    assert known.target.labels[0] == "AU1_occurrence"
+    own = tmp_path / "own.toml"
+    own.write_text('like = "disfaa"\nkind = "occurrence"\n')
+    with pytest.raises(
+        UserError, match=r"own\.toml: like=disfaa: there is no such benchmark; did you mean 'disfa'"
+    ):
+        benchmark(own)
+
+
 def test_paths_that_say_no_frame_are_matched_by_their_ends(tmp_path: Path) -> None:
     fmae(tmp_path / "BP4D_own.json", {"./ann/one.png": [1], "bob/one.png": []})
     for name in ("cut/ann/one.jpg", "cut/bob/one.jpg", "cut/eve/one.jpg"):

@@ -1,8 +1,8 @@
 """Benchmarks as data: what is predicted, whose frames are tested in which fold, and what the papers report.
 
 A benchmark is a TOML file: those of `manifests/` by name (`disfa`), anyone's own by path (`my/set.toml`). Its
-keys are the fields of `Benchmark` and of the `Target` of its kind; `manifests/disfa.toml` explains them.
-Nothing here knows a data set or a kind.
+keys are the fields of `Benchmark` and of the `Target` of its kind; `manifests/disfa.toml` explains them. One that
+is `like` an included one holds only what differs from it. Nothing here knows a data set or a kind.
 """
 
 from __future__ import annotations
@@ -265,9 +265,19 @@ def _included() -> dict[str, str]:
     return {name: text for name, text in texts.items() if re.search(r"^kind\b", text, re.MULTILINE)}
 
 
+def _told_of(like: str) -> dict[str, Any]:
+    """What an included benchmark's file says."""
+    if like not in (included := _included()):
+        raise UserError(f"like={like}: there is no such benchmark; {typed.nearest(like, included)}")
+    return tomllib.loads(included[like])
+
+
 def _read(file: str, name: str, text: str) -> Benchmark:
     try:
-        return from_plain({"name": name, **tomllib.loads(text)})
+        told = tomllib.loads(text)
+        if (like := told.pop("like", None)) is not None:
+            told = {**_told_of(str(like)), **told}
+        return from_plain({"name": name, **told})
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no TOML file ({error}); mend it there") from error
     except UserError as error:
