@@ -1,8 +1,8 @@
 """Benchmarks as data: what is predicted, whose frames are tested in which fold, and what the papers report.
 
 A benchmark is a TOML file: those of `manifests/` by name (`disfa`), anyone's own by path (`my/set.toml`). Its
-keys are the fields of `Benchmark` and of the `Target` of its kind; `manifests/disfa.toml` explains them. One that
-is `like` an included one holds only what differs from it. Nothing here knows a data set or a kind.
+keys are the fields of `Benchmark` and of the `Target` of its kind; `manifests/disfa.toml` explains them. One
+that is `like` an included one holds only what differs from it. Nothing here knows a data set or a kind.
 """
 
 from __future__ import annotations
