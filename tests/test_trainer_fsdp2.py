@@ -196,3 +196,13 @@ def test_each_rank_holds_a_part_and_a_step_that_is_not_finite_is_skipped(
     done = subprocess.run([*launch, str(worker), *settings], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "rank 0 is well" in done.stdout and "rank 1 is well" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["optim.name=muon", "model.decoder=cross"])
+def test_other_parts_follow_one_process(shards: Path, tmp_path: Path, part: str) -> None:
+    """Muon's matrices are orthogonalised whole although each rank holds some rows; CrossMAE's blocks are no
+    unit of their own."""
+    plain = train(shards, tmp_path / "plain", part, processes=1)
+    sharded = train(shards, tmp_path / "sharded", part, SHARDED, processes=2)
+    assert_close(sharded, plain, 1e-4)

@@ -80,7 +80,8 @@ def find_weights(where: str | pathlib.Path) -> pathlib.Path:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"{text} cannot be had ({reason}): download the file elsewhere and give its path"
+            f"{text} cannot be had ({reason}): name its file, {HUB}OWNER/REPOSITORY/FILE, or download it "
+            "elsewhere and give its path"
         ) from error
 
 
