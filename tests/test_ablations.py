@@ -263,6 +263,13 @@ def test_a_named_grid_is_crossed_with_more() -> None:
     assert grid.varied == {"identity.layers", "seedless"}  # lambda is the same in all
 
 
+def test_its_report_is_the_page_that_is_there(place: Path) -> None:
+    from fautrain.report.reading import read_run
+
+    with pytest.raises(UserError, match="holds an ablation"):
+        read_run(place / "run")
+
+
 def test_rows_that_would_share_a_folder_are_refused() -> None:
     alone = Grid("", (), (Row((), "fmae"),))
     with pytest.raises(UserError, match="the folder"):

@@ -98,6 +98,8 @@ def read_run(folder: Path) -> Run:
         UserError: the folder holds no run, or its settings cannot be read.
     """
     path = folder / "config.json"
+    if (folder / "ablation.json").is_file():
+        raise UserError(f"{folder} holds an ablation: its page is {folder / 'report.html'}; open that")
     if any(folder.glob("seed-*/fold-*")):
         raise UserError(
             f"{folder} holds the folds of a fine-tuning run: its page is {folder / 'report.html'}, and "
