@@ -67,7 +67,7 @@ def _vggface2(which: str, folder: Path) -> Path:
     return folder / which
 
 
-def _read(adapter: str, levels: int, path: Path) -> int:
+def read(adapter: str, levels: int, path: Path) -> int:
     """List the source, as `inventory` does, and make the rows of its table."""
     source = make_source(adapter, adapter, str(path.parents[levels]))
     try:
@@ -81,15 +81,15 @@ def _read(adapter: str, levels: int, path: Path) -> int:
 
 
 TARGETS = (
-    Target("disfa", _disfa, partial(_read, "disfa", 1)),
-    Target("bp4d-occurrences", partial(_bp4d, "AU_OCC/F001_T1.csv"), partial(_read, "bp4d", 1)),
-    Target("bp4d-intensities", partial(_bp4d, "AU_INT/AU06/F001_T1_AU06.csv"), partial(_read, "bp4d", 2)),
+    Target("disfa", _disfa, partial(read, "disfa", 1)),
+    Target("bp4d-occurrences", partial(_bp4d, "AU_OCC/F001_T1.csv"), partial(read, "bp4d", 1)),
+    Target("bp4d-intensities", partial(_bp4d, "AU_INT/AU06/F001_T1_AU06.csv"), partial(read, "bp4d", 2)),
     *(
-        Target(f"celeba-{name}", partial(_celeba, name), partial(_read, "celeba", 0))
+        Target(f"celeba-{name}", partial(_celeba, name), partial(read, "celeba", 0))
         for name in ("identity_CelebA.txt", "list_landmarks_align_celeba.txt", "list_eval_partition.csv")
     ),
     *(
-        Target(f"vggface2-{name}", partial(_vggface2, f"bb_landmark/{name}"), partial(_read, "vggface2", 1))
+        Target(f"vggface2-{name}", partial(_vggface2, f"bb_landmark/{name}"), partial(read, "vggface2", 1))
         for name in ("loose_bb_train.csv", "loose_landmark_train.csv")
     ),
 )

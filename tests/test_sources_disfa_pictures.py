@@ -84,8 +84,8 @@ def test_a_numbering_that_is_not_sure_is_asked_for(first: int, last: int, tmp_pa
     write_pictures(tmp_path, "img/{}", range(first + 1, last + 2), first)
     with pytest.raises(
         UserError,
-        match=rf"called {first} to {last} and the last annotated frame is {FRAMES}, so whether .* from 0 or "
-        r"from 1 is not sure.*disfa/picture_0=frame_1:PATH if .*disfa/picture_0=frame_0:PATH if",
+        match=rf"called {first} to {last} and the last annotated frame is {FRAMES} \(.*/SN001_au1\.txt\), so "
+        r"whether .* from 0 or from 1 is not sure.*=frame_1:PATH if .*disfa/picture_0=frame_0:PATH if",
     ):
         listing(tmp_path)
     for setting, shift in (("frame_1", 1), ("frame_0", 0)):

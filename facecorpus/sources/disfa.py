@@ -63,7 +63,7 @@ class DISFA(Labelled):
         """Number the pictures as the labels do."""
         if not (labelled := [r for r in self._pictures.values() if r.subject in self.labels]):
             return
-        last = max(self._last_frame(recording.subject) for recording in labelled)
+        last, where = max(self._last_frame(recording.subject) for recording in labelled)
         lowest = min(min(recording.pictures) for recording in labelled)
         highest = max(max(recording.pictures) for recording in labelled)
         if self.setting is not None:
@@ -71,7 +71,7 @@ class DISFA(Labelled):
         elif (lowest == 0) == (highest < last):
             from_0 = lowest == 0
         else:
-            raise self._ask(lowest, highest, last)
+            raise self._ask(lowest, highest, f"{last} ({where})")
         for recording in labelled if from_0 else []:
             recording.renumber(1)
 
@@ -103,12 +103,13 @@ class DISFA(Labelled):
         """The 12 action units of the release."""
         return [f"AU{unit}" for unit in AUS]
 
-    def _last_frame(self, subject: str) -> int:
-        what = min(self.labels[subject])
-        (levels,) = self.read(what, storage.join(self.location, self.labels[subject][what])).values()
-        return max(levels, default=0)
+    def _last_frame(self, subject: str) -> tuple[int, str]:
+        """The last frame that a person's first file of labels tells of, and that file."""
+        what, path = min(self.labels[subject].items())
+        (levels,) = self.read(what, storage.join(self.location, path)).values()
+        return max(levels, default=0), path
 
-    def _ask(self, lowest: int, highest: int, last: int) -> UserError:
+    def _ask(self, lowest: int, highest: int, last: str) -> UserError:
         return UserError(
             f"{self.location}: pictures are called {lowest} to {highest} and the last annotated frame is "
             f"{last}, so whether they count from 0 or from 1 is not sure, and one off every frame would get "

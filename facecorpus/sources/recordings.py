@@ -27,6 +27,8 @@ class Recording:
     """Frame -> picture; empty for a video."""
     shift: int = 0
     """Frame less the number that its picture is called by."""
+    _like: str = ""
+    """The first picture's path, as which one that is missing would be called."""
 
     @property
     def title(self) -> str:
@@ -39,7 +41,9 @@ class Recording:
             return Member(frame_name(self.container, frame), -1, 0)
         if frame in self.pictures:
             return self.pictures[frame]
-        like = PurePosixPath(min(member.path for member in self.pictures.values()))
+        if not self._like:
+            self._like = min(member.path for member in self.pictures.values())
+        like = PurePosixPath(self._like)
         before = like.stem.rstrip("0123456789")
         number = like.stem[len(before) :]
         digits = len(number) if number.startswith("0") else 1

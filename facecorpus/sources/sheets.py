@@ -14,6 +14,8 @@ from facecorpus.sources.texts import read_bytes, read_text
 _LARGEST = 1 << 27
 """Unpacked size of a workbook beyond which it is no coding sheet."""
 _MOST_ROWS, _MOST_COLUMNS = 100_000, 100
+_LONGEST_CELL = 200
+"""Letters of a cell that are kept."""
 
 
 def read_sheet(url: str, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -26,7 +28,7 @@ def read_sheet(url: str, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         UserError: openpyxl is not installed, it is no such file, or it lacks a column.
     """
-    rows = _workbook(url) if url.lower().endswith(".xlsx") else list(csv.reader(io.StringIO(read_text(url))))
+    rows = _workbook(url) if url.lower().endswith(".xlsx") else _table(url)
     names = [_plain(name) for name in rows[0]] if rows else []
     if lacking := [name for name in columns if name not in names]:
         raise UserError(
@@ -37,11 +39,18 @@ def read_sheet(url: str, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _row(row: Sequence[str], places: Mapping[str, int]) -> dict[str, str]:
-    return {name: row[at].strip() if at < len(row) else "" for name, at in places.items()}
+    return {name: row[at].strip()[:_LONGEST_CELL] if at < len(row) else "" for name, at in places.items()}
 
 
 def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _table(url: str) -> list[list[str]]:
+    try:
+        return list(csv.reader(read_text(url).splitlines()))
+    except csv.Error as error:
+        raise UserError(f"{url} is no CSV file ({in_a_line(error)}); get it again") from error
 
 
 def _workbook(url: str) -> list[list[str]]:
