@@ -44,6 +44,7 @@ _CROPPED = "|cropped"
 _FLAGS = re.IGNORECASE | re.ASCII
 _PICTURE = re.compile(rf"((?:.*/)?(sub\d\d)/([^/]+))/((reg_)?img(\d{{1,9}}){PICTURE})", _FLAGS)
 _SHEET = re.compile(r"casme2?[-_ ]?.*coding.*\.(?:xlsx|csv)", _FLAGS)
+_FRAME = re.compile(r"[0-9]{1,9}")
 _UNIT = re.compile(r"(?:AU)?[LR]?0*(\d{1,3})", _FLAGS)
 
 
@@ -140,7 +141,7 @@ def _labels_of(
     row: Mapping[str, str], units: set[int] | None, coded: Sequence[int]
 ) -> dict[str, dict[int, int]]:
     """Label -> frame -> level of one clip; nothing where its row names no frame."""
-    phases = {int(row[column]): phase for column, phase in _FRAMES.items() if row[column].isdecimal()}
+    phases = {int(row[column]): phase for column, phase in _FRAMES.items() if _FRAME.fullmatch(row[column])}
     apex = [frame for frame, phase in phases.items() if phase == _APEX]
     named = coded if units is not None else ()
     labels = {f"AU{unit}": dict.fromkeys(apex, int(unit in (units or ()))) for unit in named}
