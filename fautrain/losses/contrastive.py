@@ -66,16 +66,22 @@ class Aunce(nn.Module):
 
     def forward(self, features: Tensor, targets: Tensor, lots: Tensor) -> Tensor:
         """See `ContrastiveLoss`."""
-        samples = features.float().flatten(0, 1)
-        labels = targets.repeat(2, 1).T  # (A, M)
+        samples = features.flatten(0, 1)
         similarity = torch.einsum("iac,jac->aij", samples, samples) / self.options.temperature
+        labels = targets.repeat(2, 1).T
+        return coded_mean(self.weights[:, None] * self.cost(similarity, labels, lots), labels.isfinite())
+
+    def cost(self, similarity: Tensor, labels: Tensor, lots: Tensor) -> Tensor:
+        """What each sample costs as anchor, (A, M), before weights.
+
+        similarity: (A, M, M) logarithms of sim, f . f' / temperature. labels: (A, M). lots: as for `forward`.
+        """
         coded = labels.isfinite()
         same = labels[:, :, None] == labels[:, None, :]
         different = (coded[:, :, None] & coded[:, None, :]) & ~same
         positive = self._drawn(similarity, same, lots.T)
         negative = _log_sum(self._weighed(similarity, labels), different)
-        cost = functional.softplus(negative - positive)  # -log(e^p / (e^p + e^n))
-        return coded_mean(self.weights[:, None] * cost, coded)
+        return functional.softplus(negative - positive)  # -log(e^p / (e^p + e^n))
 
     def positives(self, similarity: Tensor, same: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log sim (A, M) of Eq. 8, 9 and 10, of log sims (A, M, M) and who has the anchor's label."""
@@ -98,7 +104,7 @@ class Aunce(nn.Module):
         chosen = labels == self.rarer
         if self.options.exponents_of == "negatives":  # two classes: a negative is of the other one
             chosen = ~chosen
-        exponent = torch.where(chosen, rare, common)[:, :, None]
+        exponent = (common + (rare - common) * chosen.to(similarity.dtype))[:, :, None]
         if self.options.constant_weights:
             return (exponent - 1) * similarity.detach() + similarity
         return exponent * similarity
