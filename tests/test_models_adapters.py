@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from facecorpus.errors import UserError
 from fautrain.config import ActionUnitModelConfig, MaeModelConfig
@@ -125,6 +126,17 @@ def test_first_weights_of_convpass_and_vpt_are_the_papers() -> None:
     bound = math.sqrt(6 / (3 * 16 * 16 + WIDTH))
     prompts = torch.cat([block.prompts for block in adapted("vpt", adapter_width=50).blocks])  # type: ignore
     assert 0.99 * bound < prompts.abs().max() <= bound
+
+
+@pytest.mark.parametrize("name", [None, *LEARNT])
+def test_the_arithmetic_of_training_is_that_of_its_operators(name: str | None) -> None:
+    """Counted forward and backward by PyTorch; prompts are tokens, which the formula takes for weights."""
+    model = adapted(name, image_px=112)
+    with FlopCounterMode(display=False) as counter:
+        out = model(torch.randn(1, 3, 112, 112))
+        (out.logits.sum() + (0 if out.auxiliary is None else out.auxiliary.sum())).backward()
+    counted = counter.get_total_flops()
+    assert model.training_flops() == pytest.approx(counted, rel=0.25 if name == "vpt" else 0.03)
 
 
 @pytest.mark.parametrize("name", ["convpass", "moke"])

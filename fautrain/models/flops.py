@@ -68,12 +68,25 @@ def block_flops(tokens: int, width: int) -> int:
 
 
 def vit_training_flops(model: Trunk) -> int:
-    """One whole image of training, forward and backward: `3 x` the embedding and the blocks.
+    """One whole image of training: forward, and backward through what learns.
 
-    Heads on the mean of the tokens are less than a ten-thousandth of it and left out.
+    That is 3 x the embedding and the blocks. Of a frozen encoder the backward pass makes no products by
+    weight, so it is 2 x the blocks where adapters learn in them, and forward alone where none do. Adapters
+    use each of their weights once a token. Heads on the mean of the tokens are less than a ten-thousandth of
+    it and left out.
     """
-    embed = 2 * model.patches * model.patch_px**2 * 3 * model.size.width
-    return BACKWARD_FACTOR * (embed + model.size.depth * block_flops(1 + model.patches, model.size.width))
+    width, depth, tokens = model.size.width, model.size.depth, 1 + model.patches
+    embed = 2 * model.patches * model.patch_px**2 * 3 * width
+    put_in = sum(p.numel() for p in model.blocks.parameters()) - depth * _block_weights(width)
+    blocks, adapters = depth * block_flops(tokens, width), 2 * tokens * put_in
+    if model.patch_embed.proj.weight.requires_grad:
+        return BACKWARD_FACTOR * (embed + blocks + adapters)
+    return embed + (2 * blocks + BACKWARD_FACTOR * adapters if put_in else blocks)
+
+
+def _block_weights(width: int) -> int:
+    """Parameters of a block without anything put into it: four linear maps and two norms."""
+    return (4 + 2 * MLP_RATIO) * width * width + (9 + MLP_RATIO) * width
 
 
 def mae_forward_flops(model: MaskedAutoencoder) -> int:
