@@ -57,7 +57,8 @@ def mae_face(dataset: str) -> FinetuneConfig:
     same but for its epsilon.
     They disagree on: training "stops when the validation loss stops decreasing" and takes 20 epochs; and the
     validation set is the test fold. We take 20 epochs and keep 15 % of the training subjects for choosing
-    the epoch (`--set data.validation=0` trains on all). BP4D+ has 3 folds there, which are not published.
+    the epoch (`--set data.validation=0` trains on all). BP4D+ has 3 folds there, which are not published:
+    `bp4d_plus_3folds` is our draw.
     Give MAE-Face's weights with --init: its release, or a run of `fautrain pretrain --recipe mae-face`.
     """
     known = (setting for name, setting in _PAPER.items() if dataset.startswith(name))
