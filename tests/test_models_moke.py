@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from module_per_expert import NaiveAUFormer
+from test_models_frozen import kept
 from torch import Tensor, nn
 
 from fautrain.config import ActionUnitModelConfig, ExpertConfig
@@ -158,3 +159,12 @@ def test_knowledge_is_inherited_or_not() -> None:
         _, *handed = group(batch)
         same = torch.equal(group(batch)[0], group(batch, *handed)[0])
         assert same == (not inherit)
+
+
+def test_a_frozen_encoder_keeps_no_inputs_of_its_maps() -> None:
+    """What the second map of the four MLPs had is kept only where its weights learn."""
+    model = auformer()
+    hidden = (26, 4 * model.size.width)
+    assert kept(images(1, dtype=torch.float32), model).count(hidden) == 0
+    model.requires_grad_()
+    assert kept(images(1, dtype=torch.float32), model).count(hidden) == 4
