@@ -127,6 +127,21 @@ def test_a_named_validation_part_is_taken_whatever_the_fraction(validation: floa
     assert parts == [{"A", "C"}, {"E"}, {"B"}]
 
 
+def test_nobody_is_in_train_and_validation_of_an_official_split() -> None:
+    """Parts by a column of the shards, which may divide one person's pictures."""
+    frames = official(train=("A", "C"), validation=("E",), test=("B",))
+    known = replace(frames.benchmark, by="split", train=("train",), validation=("val",), test=("test",))
+    whose = [frames.subjects[i] for i in frames.subject]
+    parts = {"A": "train", "C": "train", "E": "val", "B": "test"}
+    said = np.array([parts[name] for name in whose])
+    held = replace(frames, benchmark=known, partition=said)
+    assert subjects_of(held, split(held, 1, validation=0.5, seed=0).validation) == {"E"}
+    said = said.copy()
+    said[whose.index("C")] = "val"
+    with pytest.raises(UserError, match="subject C is in both train and validation of the official split"):
+        split(replace(held, partition=said), 1, validation=0.5, seed=0)
+
+
 def test_the_seed_chooses_who_validates() -> None:
     frames = labelled(benchmark("disfa"))
     chosen = [

@@ -26,6 +26,7 @@ from fautrain.evaluation import read_predictions, read_result
 from fautrain.losses import LOSSES
 from fautrain.recipes import FINETUNING, finetuning_recipe, pretraining_recipe
 from fautrain.recipes.mae_face import PARTS
+from fautrain.runs.asked import Asked
 from fautrain.runs.evaluate import evaluate_across
 from fautrain.runs.final import load_final
 from fautrain.runs.finetuning import finetune
@@ -224,6 +225,12 @@ def test_the_recipes_are_what_the_paper_says() -> None:
     }  # fmt: skip
 
 
+def test_only_from_scratch_begins_without_weights_unasked() -> None:
+    assert Asked("disfa").config("mae-face-scratch").model.init is None
+    with pytest.raises(UserError, match="--init is not given, and recipe mae-face is meant to start from"):
+        Asked("disfa").config("mae-face")
+
+
 TINY = ("model.size=tiny", "model.drop_path=0", "data.randaugment=none", "data.erasing=0")
 
 
@@ -246,6 +253,7 @@ def test_intensity_is_learnt_evaluated_and_kept(disfa: Path, tmp_path: Path) -> 
     assert "## ICC per action unit\n" in table and "Always the mean level" in table
     assert "| fold | seed | which epoch | epoch | mean ICC | MSE | MAE |" in table
     assert "threshold" not in table and "| MAE-Face | MSE | 0.215 |" in table
+    assert table.count("Not comparable, as the faces above are drawn") == 2
     found = read_predictions(tmp_path / "run/seed-0/fold-1/predictions/epoch-0007.parquet")
     assert set(np.unique(found.target)) == {0, 1, 2, 3, 4, 5} and found.prediction.max() > 2
     model, card = load_final(tmp_path / "run/seed-0/fold-1/final")

@@ -131,6 +131,10 @@ def _check_parts(labelled: LabelledSet, parts: Split, fold: int, validation: flo
             raise UserError(
                 f"data.shards: {where} has no {part} frame; build its subjects too, or choose another --fold"
             )
+    both = {*labelled.names(parts.train)} & {*labelled.names(parts.validation)}
+    if both:
+        unit = labelled.benchmark.unit
+        raise UserError(f"{unit} {min(both)} is in both train and validation of {where}; mend its parts")
     if validation and not len(parts.validation):
         raise UserError(
             f"data.validation={validation}: {where} has one training subject, so none can be held out; give "

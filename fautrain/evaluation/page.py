@@ -116,7 +116,7 @@ def _panels(result: Result) -> list[Panel]:
 def _panel(
     run: FoldResult, epochs: tuple[float, float], choices: tuple[float, float], name_seed: bool
 ) -> Panel:
-    fold = run.dataset if run.fold is None else f"Fold {run.fold}"
+    fold = f"Fold {run.fold}" if run.folds > 1 else run.dataset
     done, target = run.curves.epochs, run.target
     measure, choice = target.headline, target.words.choice
     of_all = f"{target.words.whole.capitalize()} {measure.name}"

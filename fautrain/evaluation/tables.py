@@ -83,11 +83,7 @@ def main_table(result: Result, benchmark: Benchmark) -> Table:
     base = _written(measure, (*result.baseline.scores, result.baseline.mean))
     rows.append(Row((words.baseline, over, *base), "baseline"))
     papers = published(result, benchmark)
-    if papers and result.drawn:
-        rows.append(Row(("Not comparable, as the faces above are drawn and these recorded:",), "heading"))
-    elif papers and result.absent:
-        count = f"{len(result.absent)} of the {len(benchmark.subjects)} subjects"
-        rows.append(Row((f"Not comparable, as {count} are missing above and none below:",), "heading"))
+    rows += _limits(result, benchmark) if papers else []
     for system in papers:
         values = [score for _, score in _shared(result, benchmark, system.scores)]
         whole = set(result.outputs) == set(benchmark.outputs)
@@ -95,6 +91,15 @@ def main_table(result: Result, benchmark: Benchmark) -> Table:
         rows.append(Row((system.system, system.where, *cells), "published"))
     title = f"{measure.name} per {words.output}{in_percent(measure)}"
     return Table(title, ("", "of", *result.outputs, words.whole), tuple(rows), 2)
+
+
+def _limits(result: Result, benchmark: Benchmark) -> list[Row]:
+    """A heading above papers' rows that ours do not compare with."""
+    why = "the faces above are drawn and these recorded" if result.drawn else ""
+    if result.absent and not why:
+        count = f"{len(result.absent)} of the {len(benchmark.subjects)} subjects"
+        why = f"{count} are missing above and none below"
+    return [Row((f"Not comparable, as {why}:",), "heading")] if why else []
 
 
 def last_name(target: type[Target], short: bool = False) -> str:
@@ -193,13 +198,21 @@ def _measures(result: Result, benchmark: Benchmark) -> Table:
     if pooled:
         base = _written(measure, (*result.baseline.pooled, result.baseline.pooled_mean))
         rows.append(Row((target.words.baseline, called, *base), "baseline"))
-    for system in published(result, benchmark):
-        for other in (other for other in target.measures if other.name in system.measures):
-            *values, mean = system.measures[other.name]
-            shared = [value for _, value in _shared(result, benchmark, values)]
-            cells = map(other.printed, (*shared, mean if len(shared) == len(values) else None))
-            rows.append(Row((system.system, other.name, *cells), "published"))
+    if papers := [system for system in published(result, benchmark) if system.measures]:
+        rows += _limits(result, benchmark)
+        rows += [row for system in papers for row in _paper_measures(result, benchmark, system)]
     return Table(f"Other measures{told}", ("", "measure", *result.outputs, "mean"), tuple(rows), 2)
+
+
+def _paper_measures(result: Result, benchmark: Benchmark, system: Published) -> list[Row]:
+    """A paper's other measures, as far as it has them."""
+    rows: list[Row] = []
+    for other in (other for other in result.target.measures if other.name in system.measures):
+        *values, mean = system.measures[other.name]
+        shared = [value for _, value in _shared(result, benchmark, values)]
+        cells = map(other.printed, (*shared, mean if len(shared) == len(values) else None))
+        rows.append(Row((system.system, other.name, *cells), "published"))
+    return rows
 
 
 def _folds(result: Result) -> Table:

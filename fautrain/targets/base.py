@@ -55,15 +55,15 @@ class Measure:
 
         >>> Measure("F1").written(0.6666), Measure("MAE", percent=False).written(0.6666)
         ('66.7', '0.667')
-        >>> Measure("F1").written(None)
-        '–'
+        >>> Measure("F1").written(None), Measure("ICC", percent=False).written(-1e-5)
+        ('–', '0.000')
         """
         return NONE if value is None else self.printed(self.scale * value)
 
     def printed(self, value: float | None) -> str:
         """A value that is in percent already, where it is written in percent."""
         digits = self.digits or (1 if self.percent else 3)
-        return NONE if value is None else f"{value:.{digits}f}"
+        return NONE if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # no "-0.000"
 
     def axis(self, value: float) -> str:
         """A round value beside an axis."""
