@@ -84,7 +84,7 @@ def pretrain(
 @app.command(cls=Command)
 def finetune(
     dataset: Annotated[
-        str, typer.Option("--dataset", help="Benchmark: disfa, bp4d, bp4d_plus, or a TOML file of your own.")
+        str, typer.Option("--dataset", help="Benchmark: disfa, bp4d_intensity, rafdb, ..., or a TOML file.")
     ],
     shards: Annotated[
         str, typer.Option("--shards", help="Shards built from that data set; default build/DATASET.")
