@@ -235,16 +235,53 @@ def verify(
     corpus: At,
     workers: Workers = None,
     engine: EngineName = "local",
+    absent: Annotated[
+        Path | None,
+        typer.Option(
+            "--absent", help="Also check that nothing is left of the ids in this list, in any file."
+        ),
+    ] = None,
 ) -> None:
     """Phase 5: check shards, manifests, indexes and the ledger again, every byte of them, whatever an earlier
     run has checked."""
     from facecorpus import pipeline
+    from facecorpus.phases import forgetting
     from facecorpus.phases import verify as phase
+
+    if absent is not None:
+        forgetting.check_absent(_opened(corpus), forgetting.lines(absent))
 
     done = pipeline.run(_opened(corpus), phase.PHASE, engine=engine, workers=_cores(workers), afresh=True)
     ledgers = phase.ledgers(done).values()
     inputs, kept = sum(e.inputs for e in ledgers), sum(e.samples for e in ledgers)
     typer.echo(f"verified: {kept:,} samples; all {inputs:,} inputs accounted for")
+
+
+@app.command(cls=Command)
+def forget(
+    corpus: At,
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", help="Id of an input, as 'inspect' shows it.")
+    ] = None,
+    identities: Annotated[
+        list[str] | None, typer.Option("--identity", help="SOURCE,IDENTITY: all inputs of a person.")
+    ] = None,
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="Text file with an id, or SOURCE,IDENTITY, on each line.")
+    ] = None,
+    workers: Workers = None,
+    engine: EngineName = "local",
+) -> None:
+    """Take inputs, their copies and all that tells of them out of a corpus, for good. Only the shards that
+    held them are written anew. The same command goes on after a kill."""
+    from facecorpus import pipeline
+    from facecorpus.phases import forgetting, verify
+
+    words = [*(ids or []), *(identities or []), *(forgetting.lines(listed) if listed else [])]
+    opened, number = forgetting.forget(corpus, words)
+    done = pipeline.run(opened, *forgetting.PHASES, verify.PHASE, engine=engine, workers=_cores(workers))
+    kept = sum(each.samples for each in verify.ledgers(done).values())
+    typer.echo(f"forgotten: {number:,} inputs; {kept:,} samples are left, verified from their bytes")
 
 
 @app.command(cls=Command)

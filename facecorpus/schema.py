@@ -6,6 +6,7 @@
     OUT/staged/SOURCE/part-HASH.crops    the encoded crops of that part, end to end
     OUT/selection.parquet                SELECTION: exactly one terminal state per row
     OUT/gathered/NUMBER.crops            kept crops by shard, while a large corpus is written
+    OUT/forgotten.json                   keyed hashes of what must be forgotten; see `phases/forgotten.py`
     OUT/excluded/FILE                    what --exclude named: fingerprints and lists of persons
     OUT/shards/NAME-000000.tar           USTAR, KEY.jpg (and KEY.json where the recipe asks), for webdataset
     OUT/shards/NAME-000000.tar.idx       little-endian uint64 offsets of the samples, and their end

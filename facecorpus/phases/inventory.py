@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from facecorpus import schema, storage, units
 from facecorpus.errors import UserError
-from facecorpus.phases import scored
+from facecorpus.phases import forgotten, scored
 from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.phases.cutting import cut
 from facecorpus.phases.files import publish_hashed, table_digest
@@ -49,12 +49,18 @@ def path(source: str) -> str:
 def plan(corpus: Corpus, done: Done) -> list[Unit]:
     """One unit per source; its digest covers the names, sizes and times of every file the source reads."""
     plans: list[Unit] = []
+    record = forgotten.requests(corpus.out)
     for spec in corpus.sources:
         stamps = spec.open(corpus.out).stamps()
         size = corpus.recipe.inputs_per_unit
-        code = units.digest(schema.VERSION, spec.adapter, spec.name, size, stamps, spec.redistributable)
-        plans.append(Unit(NAME, spec.name, code, 1, vars(spec)))
+        files = units.digest(schema.VERSION, spec.adapter, spec.name, size, stamps, spec.redistributable)
+        plans.append(Unit(NAME, spec.name, code(files, record), 1, {"files": files, "source": vars(spec)}))
     return plans
+
+
+def code(files: str, record: forgotten.Requests) -> str:
+    """Digest of a source's listing, from that of its files and what must be forgotten."""
+    return files if record.digest is None else units.digest(files, record.digest)
 
 
 def run(corpus: Corpus, unit: Unit) -> Made:
@@ -63,7 +69,7 @@ def run(corpus: Corpus, unit: Unit) -> Made:
     Raises:
         UserError: the source has no inputs, or cannot be read.
     """
-    spec = SourceSpec(**unit.spec)
+    spec, record = SourceSpec(**unit.spec["source"]), forgotten.requests(corpus.out)
     source = spec.open(corpus.out)
     stamps = source.stamps()
     mark = units.read_mark(corpus.out, NAME, spec.name) or {"summary": {}}
@@ -77,11 +83,13 @@ def run(corpus: Corpus, unit: Unit) -> Made:
         with pq.ParquetWriter(file, schema.INVENTORY, compression="zstd") as writer:
             listed = _with_terms(source.inventory(repeated), spec.redistributable)
             for name, batch in cut(spec.name, listed, corpus.recipe.inputs_per_unit):
-                table = to_table(batch, schema.INVENTORY)
+                stamp = units.digest([stamp_of(each, stamps) for each in batch])
+                shown = record.hide(batch)
+                table = to_table(shown, schema.INVENTORY)
                 writer.write_table(table, row_group_size=len(batch))
-                now = (table_digest(table), units.digest([stamp_of(record, stamps) for record in batch]))
-                code = _code(corpus, reader, spec.name, before.get(name), now, batch)
-                found.append(Part(name, len(batch), code, *now))
+                now = (table_digest(table), stamp)
+                digest = _code(corpus, reader, spec.name, before.get(name), now, shown)
+                found.append(Part(name, len(batch), digest, *now))
         if not found:  # raised inside, so that nothing is published
             raise UserError(
                 f"source {spec.name}: {spec.location} holds no inputs; "
@@ -95,7 +103,13 @@ def run(corpus: Corpus, unit: Unit) -> Made:
         output = publish_hashed(corpus.out, path(spec.name), write)
     finally:
         reader.close()
-    return [output], {"parts": found, "inputs": sum(part.rows for part in found), "notes": source.notes}
+    inputs = sum(part.rows for part in found)
+    return [output], {
+        "parts": found,
+        "inputs": inputs,
+        "notes": source.notes,
+        "files": unit.spec["files"],
+    }
 
 
 def _with_terms(records: Iterable[Record], redistributable: bool) -> Iterator[Record]:

@@ -28,6 +28,7 @@ from facecorpus.faces.warp import Matrix, glimpse, matrix_for_scale, warp
 from facecorpus.images import Header, ImageError, Picture, Pixels, decode, encode_jpeg, read_header
 from facecorpus.images.measures import measure_crop
 from facecorpus.phases.corpus import Corpus
+from facecorpus.phases.forgotten import FORGOTTEN
 from facecorpus.phases.scored import ERROR, LEFT_OUT, UNREADABLE
 from facecorpus.reasons import REASONS, Reason
 from facecorpus.record import Record, is_one_of_several
@@ -110,6 +111,8 @@ def _rejected(
 
 def _look(corpus: Corpus, reader: Reader, record: Record) -> _Looked:
     """Read, judge by the header, decode and hash."""
+    if record.left_out == FORGOTTEN.name:
+        return _Looked(ended(record, FORGOTTEN, ""))
     if record.left_out is not None:
         return _Looked(ended(record, LEFT_OUT, record.left_out))
     if (rejected := _rejected(corpus, "listed", record)) is not None:

@@ -82,6 +82,8 @@ def is_same(corpus: Corpus, reader: Reader, part: str, group: str, records: Iter
 
 
 def _is_known(reader: Reader, record: Record, sha256: str | None, reason: str | None) -> bool:
+    if record.left_out is not None:
+        return True
     if reason in _UNSEEN:
         return False
     try:
