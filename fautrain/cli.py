@@ -92,7 +92,9 @@ def finetune(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; default build/finetune/DATASET-RECIPE.")
     ] = None,
-    recipe: Recipe = "fmae-iat",
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="See 'fautrain recipes'; fmae-iat, for expressions fmae.")
+    ] = None,
     fold: Annotated[str, typer.Option("--fold", help="all, or numbers such as 1 or 1,3.")] = "all",
     seeds: Annotated[
         str, typer.Option("--seeds", help="One run over the folds for each, such as 0,1,2.")
@@ -109,11 +111,12 @@ def finetune(
         str, typer.Option("--resume", help="auto: go on where a stopped run was; or no.")
     ] = "auto",
 ) -> None:
-    """Train and evaluate on action units, fold by fold. The same command goes on where a stopped run was."""
+    """Train and evaluate on action units or expressions, fold by fold; goes on where a stopped run was."""
     from fautrain.runs.asked import Asked, numbers
     from fautrain.runs.finetuning import finetune
 
     asked = Asked(dataset, shards, init, subset, settings or [])
+    recipe = recipe or asked.benchmark.target.recipe
     config = asked.config(recipe)
     folder = out if out is not None else Path("build/finetune") / f"{asked.name}-{recipe}"
     folds = () if fold == "all" else numbers("--fold", fold)

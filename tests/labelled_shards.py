@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fautrain.config import FinetuneConfig, override
 from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.recipes import finetuning_recipe
 from fautrain.targets import Target
+from fautrain.targets.expression import Expression
 from fautrain.targets.intensity import LEVELS, Intensity
 from fautrain.targets.occurrence import Occurrence
 
@@ -127,18 +128,55 @@ def write_labelled(
             alter each manifest row, after its picture was made.
     """
     bench = benchmark(dataset)
+    shards = [
+        [(row, bench.subjects.index(subject)) for row in rows_of(bench, subject, frames)]
+        for subject in subjects or bench.subjects
+    ]
+    return write_shards(out, bench, shards, redrawn, change)
+
+
+def write_pictures(out: Path, dataset: str, *, pictures: Mapping[str, int], seed: int = 5) -> Path:
+    """Shards of pictures without subjects, so many of each split, each with one class of an expression."""
+    bench = benchmark(dataset)
+    assert isinstance(bench.target, Expression)
+    lots = np.random.default_rng(seed)
+    shards: list[list[tuple[Row, int]]] = []
+    for split, count in pictures.items():
+        classes = np.resize(np.arange(len(bench.outputs)), count)
+        codes = np.array(bench.target.codes)[lots.permutation(classes)]
+        rows = [
+            {
+                "id": f"{bench.source}/{split}_{number:05d}.jpg",
+                "source": bench.source,
+                "split": split,
+                "labels": [(bench.target.label, int(code))],
+            }
+            for number, code in enumerate(codes)
+        ]
+        shards.append([(row, int(lots.integers(1 << 30))) for row in rows])
+    return write_shards(out, bench, shards)
+
+
+def write_shards(
+    out: Path,
+    bench: Benchmark,
+    shards: Sequence[Sequence[tuple[Row, int]]],
+    redrawn: Sequence[str] = (),
+    change: Callable[[Row], object] = lambda row: None,
+) -> Path:
+    """The rows of each shard, each with the number that its picture's pattern is drawn by."""
     (out / "shards").mkdir(parents=True)
     table: list[Row] = []
-    for number, subject in enumerate(subjects or bench.subjects):
+    for number, rows_and_patterns in enumerate(shards):
         path = out / "shards" / schema.shard_name(bench.source, number)
-        rows = rows_of(bench, subject, frames)
+        rows = [row for row, _ in rows_and_patterns]
         with path.open("wb") as file:
             writer = ShardWriter(file)
-            for row in rows:
-                codes = np.array([code for _, code in row["labels"]])
+            for row, pattern in rows_and_patterns:
+                codes = np.array([[code for _, code in row["labels"]]])
                 highest = LEVELS if isinstance(bench.target, Intensity) else 1
-                shown = bench.target.decode(codes) / highest * (subject not in redrawn)
-                data, row["key"] = picture(shown, bench.subjects.index(subject)), sample_key(row["id"])
+                shown = bench.target.decode(codes)[0] / highest * (row.get("identity") not in redrawn)
+                data, row["key"] = picture(shown, pattern), sample_key(row["id"])
                 placed = writer.add(row["key"], {"jpg": data})
                 row |= {"sample_offset": placed.sample_offset, "jpg_bytes": len(data)}
                 row["jpg_offset"] = placed.payload_offsets["jpg"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from facecorpus.errors import UserError
 from fautrain.config import LabelledConfig, override
-from fautrain.data.benchmark import benchmark
+from fautrain.data.benchmark import Benchmark, benchmark
 from fautrain.data.folds import subset as every_nth
 from fautrain.data.shards import absolute
 from fautrain.recipes import FROM_SCRATCH, finetuning_recipe
@@ -28,9 +28,14 @@ class Asked(NamedTuple):
     settings: Sequence[str] = ()
 
     @property
+    def benchmark(self) -> Benchmark:
+        """The one that is trained and tested on."""
+        return benchmark(self.dataset)
+
+    @property
     def name(self) -> str:
         """The benchmark's."""
-        return benchmark(self.dataset).name
+        return self.benchmark.name
 
     def config(self, recipe: str, own: Sequence[str] = ()) -> LabelledConfig:
         """The recipe with everything set, but for fold and seed.

@@ -85,7 +85,7 @@ def evaluate_across(where: Path, dataset: str, shards: str, out: Path) -> str:
         Predictions(
             header,
             part=np.full(len(labels), TEST),
-            prediction=predictions(trained, labels, chosen)[:, columns],
+            prediction=bench.target.of_some(predictions(trained, labels, chosen)[:, columns]),
             **labels.told(chosen),
         ),
     )

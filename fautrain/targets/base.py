@@ -118,6 +118,8 @@ class Target(ABC):
     """Index of the choice where nothing is chosen."""
     loss: ClassVar[str]
     """Name of the loss that it is learnt by, if the configuration names none (`fautrain.losses`)."""
+    recipe: ClassVar[str] = "fmae-iat"
+    """Name of the recipe that is taken where none is asked for (`fautrain.recipes`)."""
     words: ClassVar[Words]
 
     @property
@@ -174,6 +176,11 @@ class Target(ABC):
     @abstractmethod
     def activation(logits: Tensor) -> Tensor:
         """Predictions (n, A) of a model's logits (n, A)."""
+
+    @staticmethod
+    def of_some(prediction: NDArray[Any]) -> NDArray[Any]:
+        """Predictions (n, B) of B outputs of a model that has more, as if it had these alone."""
+        return prediction
 
     @staticmethod
     @abstractmethod

@@ -43,6 +43,7 @@ class Expression(Target):
         Measure("F1", by_fold=True),
     )
     loss = "ce"
+    recipe = "fmae"
     words = Words(
         baseline="The commonest expression",
         baseline_short="commonest",
@@ -110,7 +111,7 @@ class Expression(Target):
 
     @staticmethod
     def of_some(prediction: NDArray[Any]) -> NDArray[Any]:
-        """The probabilities of some classes, so that they add up to 1."""
+        """Their probabilities, so that they add up to 1."""
         return prediction / prediction.sum(axis=1, keepdims=True).clip(np.finfo(prediction.dtype).tiny)
 
     @staticmethod

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from facecorpus.errors import UserError
 from fautrain.config import FinetuneConfig
 from fautrain.data import Augment, Batch
 from fautrain.data.folds import Split
@@ -58,6 +59,11 @@ class ActionUnitTask(LabelledTask[ActionUnitModel]):
         self.heads = _head_index(labels, self.parts, config.identity.subjects)
         """Index of each subject of the benchmark in the identity head; -1 for none."""
         adversary = config.identity.strength > 0
+        if adversary and labels.benchmark.unit == "picture":
+            raise UserError(
+                f"identity.strength={config.identity.strength:g}: nobody knows who is shown in "
+                f"{labels.benchmark.title}; choose a recipe without identity head, or give 0"
+            )
         self.subjects = int(self.heads.max()) + 1 if adversary else 0
         self.model = build(
             config.model,
