@@ -180,6 +180,25 @@ def test_the_final_model_predicts_as_the_run_did(shards: Path, whole: Path) -> N
     assert trained.config.task == "aunce" and checkpoint.verify(max((fold / "checkpoints").glob("s*"))) == []
 
 
+@pytest.mark.parametrize(("recipe", "moves"), [("aunce-released", "norms"), ("aunce-wce", "all")])
+def test_the_other_recipes_run(shards: Path, tmp_path: Path, recipe: str, moves: str) -> None:
+    settings = ("data.every=3", "train.max_steps=2", "contrast.epochs=1", "train.checkpoint_every_steps=1")
+    if recipe == "aunce-wce":
+        settings = (*settings, "contrast.epochs=0")
+    config = config_of(shards, *settings, recipe=recipe)
+    finetune(config, tmp_path, folds=(1,), seeds=(0,), resume="auto")
+    fold = fold_folder(tmp_path, 0, 1)
+    one, other = (
+        load_file(path / "model.safetensors") for path in sorted((fold / "checkpoints").glob("step-*"))
+    )
+    changed = {name for name in one if not torch.equal(one[name], other[name])}
+    norms = {name for name in one if "running" in name or "num_batches" in name}
+    assert norms | {"head", "head_bias"} <= changed
+    assert (moves == "all") == ("encoder.fgg.U.weight" in changed) and (fold / "before").exists() == (
+        moves != "all"
+    )
+
+
 # -- what a step gets --------------------------------------------------------------------------------------
 
 

@@ -54,7 +54,8 @@ class Asked(NamedTuple):
         if config.model.init is None and not asked and not random:
             raise UserError(
                 f"--init is not given, and recipe {recipe} is meant to start from pretrained weights: give a "
-                f"run, a file or hub:OWNER/NAME, or --init none for a random ViT of size {config.model.size}"
+                "run, a file or hub:OWNER/NAME, or --init none for random weights of size "
+                f"{config.model.size}"
             )
         if config.model.init is None:
             return config
