@@ -175,6 +175,19 @@ def test_where_nobody_is_known_the_video_may_stand_for_the_subject(tmp_path: Pat
     assert found.names(np.array([2, 3])) == ("two",)
 
 
+def test_two_people_of_a_video_that_is_the_unit_are_two_frames(tmp_path: Path) -> None:
+    """Aff-Wild2's VIDEO_left and VIDEO_right: one unit, each with a frame 1; a person's own twice is refused."""
+    left, right = (
+        [row | {"split": "val"} for row in rows_of(name, [{"AU1": 0}] * 2, video="talk")]
+        for name in ("talk_left", "talk_right")
+    )
+    protocol = replace(PICTURES, unit="video", target=replace(OCCURRENCE, aus=(1,)))
+    found = read_labels(corpus_of(tmp_path / "both", left, right), protocol)
+    assert found.subjects == ("talk",) and found.frame.tolist() == [1, 2, 1, 2]
+    again = [row | {"id": f"{row['id']}/again"} for row in left]
+    assert "frame 1 of talk_left's video talk" in error_of(corpus_of(tmp_path / "x", left, again), protocol)
+
+
 def test_pictures_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, pictures("train", "val"))
     assert "has no subject, which toy tells frames apart by" in error_of(

@@ -239,8 +239,9 @@ def _frames(
     frame = table.column("frame").fill_null(0).to_numpy().astype(np.int32)
     codes, video = _texts(table.column("video"))
     keys = np.where(unnumbered, _texts(table.column("key"))[0], -1)
-    order = np.lexsort((keys, frame, codes, subject))
-    told = np.stack([subject, codes, frame, keys], axis=1)[order]
+    person = _texts(table.column("identity"))[0]  # a video that is the unit may show two
+    order = np.lexsort((keys, frame, codes, person, subject))
+    told = np.stack([subject, person, codes, frame, keys], axis=1)[order]
     same = (told[1:] == told[:-1]).all(axis=1)
     if same.any():
         row = int(order[1:][np.argmax(same)])
