@@ -138,7 +138,7 @@ def test_settings_are_applied_together_and_the_last_one_wins() -> None:
         ("weight=3", "did you mean 'optim.weight_decay'?"),
         ("train.mask_ratio=0.5", "did you mean 'model.mask_ratio'?"),
         ("sed=3", "did you mean 'seed'?"),
-        ("model.zzz=3", "known: model.adapter, model.decoder, model.decoder_depth"),
+        ("model.zzz=3", "model.decoder, model.decoder_depth, model.decoder_heads"),
         ("loss=l1", "it is a group of loss.kind, loss.norm_pix"),
         ("optim.lr", "NAME=VALUE"),
         ("optim.lr=fast", "optim.lr='fast'; give a number"),
