@@ -13,8 +13,9 @@ from recorded import numbered, write_levels, write_table, write_video
 from facecorpus import schema
 from facecorpus.errors import UserError
 from facecorpus.record import to_table
-from facecorpus.sources.base import make_source
+from facecorpus.sources.base import Drawn, make_source
 from facecorpus.sources.bp4d import AUS
+from facecorpus.sources.frame_list import FrameLists
 
 _JPEG = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
 
@@ -67,6 +68,14 @@ def _vggface2(which: str, folder: Path) -> Path:
     return folder / which
 
 
+def _frame_list(which: str, folder: Path) -> Path:
+    drawn = [Drawn(place, 0, place, _JPEG, None, None, {6: 3.0}) for place in range(1, 4)]
+    for name, data in FrameLists.lay_out(drawn).files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder / which
+
+
 def read(adapter: str, levels: int, path: Path) -> int:
     """List the source, as `inventory` does, and make the rows of its table."""
     source = make_source(adapter, adapter, str(path.parents[levels]))
@@ -91,5 +100,13 @@ TARGETS = (
     *(
         Target(f"vggface2-{name}", partial(_vggface2, f"bb_landmark/{name}"), partial(read, "vggface2", 1))
         for name in ("loose_bb_train.csv", "loose_landmark_train.csv")
+    ),
+    Target("frame_list-lines", partial(_frame_list, "BP4D_all.json"), partial(read, "frame_list", 0)),
+    *(
+        Target(f"frame_list-{what}", partial(_frame_list, f"list/{name}"), partial(read, "frame_list", 1))
+        for what, name in (
+            ("paths", "BP4D_test_img_path_fold1.txt"),
+            ("labels", "BP4D_test_label_fold1.txt"),
+        )
     ),
 )

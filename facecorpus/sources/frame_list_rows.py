@@ -30,6 +30,10 @@ from facecorpus.sources.texts import read_text
 
 LISTS = re.compile(r"(.+)\.jsonl?|(.+?)(?:_img)?_path((?:_\w+)?)\.txt", re.IGNORECASE)
 """Names of the files that say which pictures there are."""
+_LARGEST = 1e6
+_LONGEST = 500
+_LEVELS = (-1, 0, 1, 9)
+"""Absent and present, and what stands for unknown."""
 _ABSENT = 999
 """Stands in FMAE-IAT's lists where a unit is not present."""
 Floats = NDArray[np.float32]
@@ -146,11 +150,19 @@ def read_list(location: str, path: str) -> FrameList | None:
     )
     if (labels := label or occurrence) is None:
         return None
-    pictures = [line.strip() for line in read_text(url).splitlines() if line.strip()]
+    pictures = _checked(url, [line.strip() for line in read_text(url).splitlines() if line.strip()])
     levels = _read_numbers(labels, url, len(pictures))
+    if not np.isin(levels, _LEVELS).all():
+        raise UserError(f"{labels} holds other levels than {_LEVELS}; get or make it again")
     protocol = _protocol(url, path, levels.shape[1])
     points = _five_of_49(land, _read_numbers(land, url, len(pictures))) if land else None
     return FrameList(path, protocol, pictures, levels.astype(np.int16), points)
+
+
+def _checked(url: str, pictures: list[str]) -> list[str]:
+    if any(len(path) > _LONGEST for path in pictures):
+        raise UserError(f"{url} has a path of over {_LONGEST} characters; get the file again")
+    return pictures
 
 
 def _protocol(url: str, path: str, columns: int) -> Protocol:
@@ -177,8 +189,8 @@ def _read_numbers(url: str, of: str, rows: int) -> NDArray[np.float64]:
         if odd is not None:
             raise ValueError(f"row {odd} has another length than the first")
         found = np.array(lines, dtype=np.float64)
-        if not np.isfinite(found).all():
-            raise ValueError("one is no number")
+        if not (np.abs(found) <= _LARGEST).all():  # also refuses NaN
+            raise ValueError("one is no number, or far too large")
     except ValueError as error:
         raise UserError(f"{url} is not a table of numbers ({error}); get or make it again") from error
     return found
@@ -203,18 +215,18 @@ def _read_lines(url: str, path: str) -> FrameList | None:
             told = json.loads(line)
             pictures.append(str(told["img_path"]))
             present.append(frozenset(int(unit) for unit in told["AUs"]) - {_ABSENT})
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
             if number == 1:
                 return None
             raise UserError(
                 f"{url}, line {number}, is not {{'img_path', 'AUs'}}; get or make it again"
             ) from error
-    if not pictures:
+    if not _checked(url, pictures):
         return None
     protocol = _protocol(url, path, 0)
     if strange := sorted(frozenset().union(*present) - {*protocol.units}):
         raise UserError(
-            f"{url} names AU{strange[0]}, which the benchmark {protocol.name} has not; rename the file"
+            f"{url} names AU{str(strange[0])[:20]}, which the benchmark {protocol.name} has not; rename it"
         )
     levels = np.array([[unit in units for unit in protocol.units] for units in present], np.int16)
     return FrameList(path, protocol, pictures, levels.reshape(len(pictures), -1))
