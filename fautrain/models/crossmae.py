@@ -59,7 +59,7 @@ class CrossBlock(nn.Module):
 class FeatureFusion(nn.Module):
     """Inter-block attention: decoder block b looks at the sum over j of `w[b, j]` times encoder map j.
 
-    The weights start from a normal of variance 1 / n for n maps, as in the paper. Each sum is normed, as maps
+    The weights start from a normal of variance 1 / n for n maps (the paper's, recalled). Each sum is normed, as maps
     of a pre-norm encoder grow with depth; that is ours.
     """
 
