@@ -176,7 +176,7 @@ def test_where_nobody_is_known_the_video_may_stand_for_the_subject(tmp_path: Pat
 
 
 def test_two_people_of_a_video_that_is_the_unit_are_two_frames(tmp_path: Path) -> None:
-    """Aff-Wild2's VIDEO_left and VIDEO_right: one unit, two frames 1; a person's twice is refused."""
+    """Aff-Wild2's VIDEO_left and VIDEO_right: one unit, two frames 1; a person's own twice is refused."""
     left, right = (
         [row | {"split": "val"} for row in rows_of(name, [{"AU1": 0}] * 2, video="talk")]
         for name in ("talk_left", "talk_right")
