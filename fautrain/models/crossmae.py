@@ -59,8 +59,8 @@ class CrossBlock(nn.Module):
 class FeatureFusion(nn.Module):
     """Inter-block attention: decoder block b looks at the sum over j of `w[b, j]` times encoder map j.
 
-    The weights start from a normal of variance 1 / n for n maps (the paper's, recalled). Each sum is normed, as maps
-    of a pre-norm encoder grow with depth; that is ours.
+    The weights start from a normal of variance 1 / n for n maps (the paper's, recalled). Each sum is normed,
+    as maps of a pre-norm encoder grow with depth; that is ours.
     """
 
     def __init__(self, maps: int, blocks: int, width: int) -> None:
