@@ -124,6 +124,8 @@ def test_faces_of_a_group_picture_are_matched_with_their_own_copies() -> None:
 def test_two_faces_of_a_picture_are_never_joined_even_if_their_crops_agree() -> None:
     a = {"image_hash": code(1), "crop_hash": code(2), "sha256": "a"}
     assert links([a | {"id": "s/a"}, a | {"id": "s/a#1", "face_index": 1}]) == [KEPT, KEPT]
+    # Nor where the picture's first face is no candidate.
+    assert links([a | {"id": f"s/a#{k}", "face_index": k} for k in (1, 2)]) == [KEPT, KEPT]
     # Nor by way of a third record that looks like both.
     third = {"id": "t/x", "source": "t", "crop_hash": code(2), "image_hash": code(9)}
     assert links([third, a | {"id": "s/a"}, a | {"id": "s/a#1", "face_index": 1}]) == [

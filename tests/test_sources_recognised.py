@@ -90,7 +90,7 @@ def test_names_are_made_unlike(root: Path) -> None:
     [
         ("./nowhere", r"nothing lies at ROOT/\./nowhere \(ROOT/\. holds "),
         ("nowhere.tar", r"nothing lies at ROOT/nowhere\.tar \(ROOT holds "),
-        ("nowhere", r"no adapter 'nowhere' .*; known: affectnet"),
+        ("nowhere", r"no adapter 'nowhere' .*; known: aff_wild2, affectnet"),
         ("texts", r"ROOT/texts holds no pictures, archives, RecordIO or Parquet files; check the path"),
         ("videos", r"ROOT/videos holds videos and no pictures; name the data set .* disfa:ROOT/videos"),
         ("packed", r"ROOT/packed holds photos\.rar, which is not read in place; unpack it"),

@@ -167,9 +167,9 @@ def _inputs(ids: pa.ChunkedArray, face: Int32) -> Int32:
     if further.size:
         names = pc.replace_substring_regex(ids.take(pa.array(further)), "#[0-9]+$", "")
         first = pc.index_in(names, value_set=ids.filter(pa.array(face == 0)))
-        at = np.flatnonzero(face == 0)[pc.fill_null(first, 0).to_numpy()]
-        alone = len(face) + _numbered(names)
-        found[further] = np.where(first.is_valid().to_numpy(), at, alone)
+        there = first.is_valid().to_numpy()
+        found[further] = len(face) + _numbered(names)
+        found[further[there]] = np.flatnonzero(face == 0)[first.drop_null().to_numpy()]
     return found
 
 
