@@ -93,7 +93,10 @@ def finetune(
         Path | None, typer.Option("--out", help="Folder of the run; default build/finetune/DATASET-RECIPE.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", help="See 'fautrain recipes'; fmae-iat, for expressions fmae.")
+        str | None,
+        typer.Option(
+            "--recipe", help="See 'fautrain recipes'; fmae-iat, for expressions fmae, intensities mae-face."
+        ),
     ] = None,
     fold: Annotated[str, typer.Option("--fold", help="all, or numbers such as 1 or 1,3.")] = "all",
     seeds: Annotated[

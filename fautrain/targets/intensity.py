@@ -41,6 +41,7 @@ class Intensity(ActionUnits):
         Measure("MAE", percent=False, higher=False, by_fold=True),
     )
     loss = "intensity"
+    recipe = "mae-face"
     words = Words(
         baseline="Always the mean level",
         baseline_short="mean level",
