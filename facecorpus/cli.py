@@ -307,7 +307,7 @@ def stats(
     """Show the ledger: what became of every source's inputs, by reason; and how kept frames are labelled."""
     from facecorpus.ledger import COLUMNS, close
     from facecorpus.phases import inventory as phase
-    from facecorpus.phases.verify import read_selection
+    from facecorpus.phases.select import read_selection
     from facecorpus.report import (
         labels_json,
         labels_of,
@@ -434,7 +434,7 @@ def synth(
 ) -> None:
     """Draw people and write miniature data sets in the real ones' layouts, with a truth file."""
     if check is not None:
-        from facecorpus.phases.verify import read_selection
+        from facecorpus.phases.select import read_selection
         from facecorpus.synth.truth import check_selection
 
         corpus = _opened(check)

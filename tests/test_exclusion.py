@@ -13,7 +13,7 @@ from small_corpus import draw_pictures, prepare
 
 from facecorpus import pipeline
 from facecorpus.errors import UserError
-from facecorpus.phases import exclusion, verify
+from facecorpus.phases import exclusion, select, verify
 from facecorpus.phases.corpus import Corpus, settle
 
 BARE = set(exclusion.FINGERPRINTS.names)
@@ -50,7 +50,7 @@ def built(
 
 
 def ends(corpus: Corpus) -> dict[str, tuple[str, str | None, str | None]]:
-    rows = verify.read_selection(corpus).to_pylist()
+    rows = select.read_selection(corpus).to_pylist()
     return {
         row["member"] if "member" in row else row["id"]: (row["state"], row["reason"], row["detail"])
         for row in rows
@@ -70,7 +70,7 @@ def test_what_an_evaluation_set_shows_stays_out(drawn: Path, tmp_path: Path) -> 
         "shown in lfw.parquet (equal crop)",
     )
     assert [found[f"folder/{n}.jpg"][0] for n in range(2, 7)] == ["kept"] * 5
-    rows = verify.read_selection(corpus, ["id", "cluster", "duplicate_of"]).to_pylist()
+    rows = select.read_selection(corpus, ["id", "cluster", "duplicate_of"]).to_pylist()
     assert not any("\0" in str(row) or "\\x00" in repr(row) for row in rows)
     shutil.rmtree(tmp_path / "out" / "done" / "verify")
     pipeline.run(corpus, verify.PHASE)

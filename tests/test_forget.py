@@ -13,7 +13,7 @@ from small_corpus import draw_pictures, prepare
 from facecorpus import pipeline
 from facecorpus.errors import UserError
 from facecorpus.phases import corpus as corpora
-from facecorpus.phases import forgetting, forgotten, verify
+from facecorpus.phases import forgetting, forgotten, select, verify
 from facecorpus.report import write_report
 from facecorpus.storage import publishing
 
@@ -93,7 +93,7 @@ def test_a_person_is_forgotten_and_stays_so_for_pictures_to_come(tmp_path: Path)
     shutil.copy(tmp_path / "drawn/folder/6.jpg", tmp_path / "casia_webface/0000001/099.jpg")
     shutil.copy(tmp_path / "drawn/folder/7.jpg", tmp_path / "casia_webface/0000000/099.jpg")
     pipeline.build(corpus)
-    rows = verify.read_selection(corpus).to_pylist()
+    rows = select.read_selection(corpus).to_pylist()
     kept = [row["id"] for row in rows if row["state"] == "kept"]
     assert sorted(kept) == [f"casia_webface/0000000/{name}.jpg" for name in ("000", "002", "004", "099")]
     assert sum(row["reason"] == "forgotten" for row in rows) == 4
@@ -109,7 +109,7 @@ def whole(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 def told(out: Path) -> tuple[list[tuple[str, str]], dict[str, bytes]]:
     """The ends of all inputs, and the tars."""
-    rows = verify.read_selection(corpora.load(str(out))).to_pylist()
+    rows = select.read_selection(corpora.load(str(out))).to_pylist()
     tars = {path: data for path, data in holding(out).items() if path.endswith(".tar")}
     return sorted((row["state"], row["reason"] or "") for row in rows), tars
 

@@ -26,7 +26,7 @@ from facecorpus.errors import UserError
 from facecorpus.ledger import TERMINAL, SourceLedger
 from facecorpus.pages import visible
 from facecorpus.phases import corpus as corpora
-from facecorpus.phases import inventory, verify
+from facecorpus.phases import inventory, select
 from facecorpus.phases.corpus import Corpus
 from facecorpus.reasons import REASONS
 from facecorpus.record import State
@@ -60,7 +60,7 @@ class Page(HTMLParser):
 
 
 def ledgers_of(corpus: Corpus) -> dict[str, SourceLedger]:
-    return ledger.close(inventory.counts(corpus), verify.read_selection(corpus))
+    return ledger.close(inventory.counts(corpus), select.read_selection(corpus))
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_measurements_are_those_of_all_rows(opened: Corpus) -> None:
     scores = [pq.read_table(p).to_pylist() for p in sorted(Path(opened.out).glob("scores/**/*.parquet"))]
     rows = [row for part in scores for row in part]
     assert read.rows == read.all_rows == len(rows)
-    states = {r["id"]: r["state"] for r in verify.read_selection(opened).to_pylist()}
+    states = {r["id"]: r["state"] for r in select.read_selection(opened).to_pylist()}
     yaw = next(m for m in read.measures if m.title == "Yaw")
     for fate, state in ((0, State.KEPT), (1, State.DUPLICATE)):
         expected = sorted(r["yaw_deg"] for r in rows if r["yaw_deg"] is not None and states[r["id"]] == state)
@@ -234,7 +234,7 @@ def test_the_command_writes_it(corpus: Path, tmp_path: Path, html: str) -> None:
 def test_hostile_names_are_shown_as_text(drawn: Path, opened: Corpus, tmp_path: Path) -> None:
     root = tmp_path / "<b>root"
     root.mkdir()
-    rows = verify.read_selection(opened).to_pylist()
+    rows = select.read_selection(opened).to_pylist()
     kept = next(r["id"] for r in rows if r["state"] == State.KEPT and r["source"] == "folder")
     picture = (drawn / kept).read_bytes()
     names = [

@@ -13,7 +13,7 @@ from PIL import Image
 
 from facecorpus.errors import UserError
 from facecorpus.phases import corpus as corpora
-from facecorpus.phases import verify
+from facecorpus.phases import select
 from facecorpus.phases.corpus import Corpus
 from facecorpus.record import State
 from facecorpus.report import inspect_record
@@ -28,7 +28,7 @@ def opened(corpus: Path) -> Corpus:
 
 @pytest.fixture(scope="module")
 def rows(opened: Corpus) -> list[dict[str, Any]]:
-    return verify.read_selection(opened).to_pylist()
+    return select.read_selection(opened).to_pylist()
 
 
 def first(rows: list[dict[str, Any]], **fields: object) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_an_input_with_several_faces_shows_them_all(drawn: Path, tmp_path: Path)
     out = tmp_path / "out"
     run(*build_arguments(drawn, out, more=("--set", "limits.faces=all")))
     corpus = corpora.load(str(out))
-    table = verify.read_selection(corpus).to_pylist()
+    table = select.read_selection(corpus).to_pylist()
     further = first(table, face_index=1)
     of_input = further["id"].removesuffix("#1")
     faces = [r["id"] for r in table if r["id"] == of_input or r["id"].startswith(of_input + "#")]
@@ -141,7 +141,7 @@ def test_a_crop_that_was_never_stored_is_cut_again(drawn: Path, tmp_path: Path) 
     more = ("--set", "limits.max_brightness=100", "--set", "dedup=null")
     run(*build_arguments(drawn, out, more=more))
     corpus = corpora.load(str(out))
-    bright = first(verify.read_selection(corpus).to_pylist(), reason="too_bright")
+    bright = first(select.read_selection(corpus).to_pylist(), reason="too_bright")
     text = inspect_record(corpus, bright["id"], tmp_path / "bright.png")
     assert "REJECTED, too bright: the mean luma is" in text
     crop = load(tmp_path / "bright.png")[:224, -224:]

@@ -17,7 +17,7 @@ from facecorpus import pipeline, schema
 from facecorpus.errors import UserError
 from facecorpus.phases import corpus as corpora
 from facecorpus.phases.corpus import Corpus
-from facecorpus.phases.verify import read_selection
+from facecorpus.phases.select import read_selection
 from facecorpus.recipes import recipe
 from facecorpus.record import Record, to_table
 from facecorpus.sources.base import SOURCES, Source, make_source

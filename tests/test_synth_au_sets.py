@@ -11,7 +11,7 @@ import pytest
 
 from facecorpus import pipeline
 from facecorpus.phases import corpus as corpora
-from facecorpus.phases.verify import read_selection
+from facecorpus.phases.select import read_selection
 from facecorpus.recipes import recipe
 from facecorpus.report import labels_of
 from facecorpus.synth.datasets import write_datasets

@@ -31,7 +31,7 @@ from bench_dedup import machine, versions
 from numpy.typing import NDArray
 
 from facecorpus import ledger, recipes, schema, units
-from facecorpus.phases import inventory, score, select, verify
+from facecorpus.phases import agreement, inventory, score, select
 from facecorpus.phases.corpus import Corpus, SourceSpec
 from facecorpus.units import Unit
 
@@ -144,13 +144,13 @@ def selecting(out: str, rows: int) -> str:
 def verifying(out: str, rows: int) -> str:
     mark = units.read_mark(out, select.NAME, "all")
     assert mark is not None
-    found = verify._check_selection(corpus(out), unit(rows), mark)  # pyright: ignore[reportPrivateUsage]
-    return f"{len(found['faults'])} faults"
+    found, _ = agreement.check(corpus(out), unit(rows).spec["parts"], mark["summary"])
+    return f"{len(found)} faults"
 
 
 def counting(out: str, rows: int) -> str:
     opened = corpus(out)
-    found = ledger.close(inventory.counts(opened), verify.read_selection(opened, ledger.COLUMNS))
+    found = ledger.close(inventory.counts(opened), select.read_selection(opened, ledger.COLUMNS))
     return f"{sum(each.closes for each in found.values())} of {len(found)} sources close"
 
 

@@ -157,6 +157,18 @@ def read_placed(corpus: Corpus, group: int) -> pa.Table:
     return storage.read_table(storage.join(corpus.out, PLACEMENT), row_group=group)
 
 
+def read_selection(corpus: Corpus, columns: Sequence[str] | None = None) -> pa.Table:
+    """The selection table, or some of its columns.
+
+    Raises:
+        UserError: nothing has been selected yet.
+    """
+    url = storage.join(corpus.out, SELECTION)
+    if not storage.exists(url):
+        raise UserError(f"{corpus.out} has no {SELECTION}; run 'facecorpus select' or 'build' first")
+    return storage.read_table(url, columns)
+
+
 class Read(NamedTuple):
     """What is read of the rows, n in all and m candidates, in inventory order."""
 

@@ -11,10 +11,10 @@ _SMALL = (
     "data.workers=0",
     "optim.lr=1e-3",
     "optim.warmup_epochs=1",
-    "data.every=4",
-    "train.epochs=3",
-    "train.eval_every_epochs=3",
-    "train.checkpoint_every_epochs=3",
+    "data.every=2",
+    "train.epochs=8",
+    "train.eval_every_epochs=4",
+    "train.checkpoint_every_epochs=4",
 )
 _VIT = (
     "model.size=tiny",
@@ -30,7 +30,7 @@ _SWIN = (
     "model.image_px=128",
     "model.drop_path=0",
     "model.init=none",
-    "contrast.epochs=3",
+    "contrast.epochs=8",
     "contrast.lr=1e-3",
 )
 _OWN = {"aunce": _SWIN, "aunce-released": _SWIN}
@@ -51,7 +51,7 @@ def systems(dataset: str, recipe: str) -> Grid:
 
 @grid("systems-small")
 def small(dataset: str, recipe: str) -> Grid:
-    """Every system on a CPU: about two million parameters or less, three epochs of a quarter of the frames.
+    """Every system on a CPU: about two million parameters or less, eight epochs of half of the frames.
 
     It shows that each of them trains, is evaluated and can be compared; which is better on real faces it
     cannot show. Losses, heads, experts, mixing and the contrastive stage are each system's own; sizes, rates,
