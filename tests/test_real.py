@@ -205,6 +205,7 @@ def peak_mb(arguments: list[str]) -> float:
     return int(measured.stdout.split()[-1]) / 1024
 
 
+@pytest.mark.slow
 def test_a_worker_stays_small_and_a_bomb_costs_nothing(real_data: Path, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb"
     bomb.mkdir()

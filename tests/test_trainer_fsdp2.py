@@ -83,6 +83,7 @@ def test_a_sharded_run_goes_on_bit_for_bit(shards: Path, sharded: Path, tmp_path
     assert_close(out, sharded, 0.0, after=18)
 
 
+@pytest.mark.slow
 def test_an_unsharded_checkpoint_goes_on_sharded(shards: Path, plain: Path, tmp_path: Path) -> None:
     half = plain / "checkpoints" / HALF
     assert_close(train(shards, tmp_path / "run", SHARDED, processes=2, resume=half), plain, 1e-5, after=18)
@@ -104,6 +105,7 @@ def test_a_sharded_checkpoint_goes_on_with_uneven_parts(
     assert_close(out, plain, 1e-5, after=18)
 
 
+@pytest.mark.slow
 def test_accumulation_follows_the_whole_batch(shards: Path, plain: Path, tmp_path: Path) -> None:
     out = train(shards, tmp_path / "run", SHARDED, "train.accumulate=2", processes=2)
     assert_close(out, plain, 1e-5)
@@ -184,7 +186,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "more",
     [
         (),
-        ("train.checkpoint_activations=true",),
+        pytest.param(("train.checkpoint_activations=true",), marks=pytest.mark.slow),
         pytest.param(("train.precision=bf16",), marks=pytest.mark.slow),  # minutes on CPUs without bfloat16
     ],
 )
