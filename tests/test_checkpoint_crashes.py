@@ -71,6 +71,17 @@ def test_killed_writers_leave_whole_checkpoints(tmp_path: Path) -> None:
     survive_kills(tmp_path, kills=6, seed=1)
 
 
+def test_what_safetensors_left_of_a_file_goes_too(tmp_path: Path) -> None:
+    """From 0.8 on it writes under a name of its own, which a kill leaves."""
+    torn = tmp_path / "checkpoints/.step-00000007.part-1"
+    torn.mkdir(parents=True)
+    (torn / ".tmpTYTLil").write_bytes(b"half")
+    (theirs := tmp_path / "checkpoints/.step-00000008.part-1").mkdir()
+    (theirs / ".tmp-notes").write_bytes(b"mine")
+    save(tmp_path, state_of(9), keep=2)
+    assert [path.name for path in (tmp_path / "checkpoints").glob(".*")] == [theirs.name]
+
+
 @pytest.mark.slow
 def test_many_killed_writers_leave_whole_checkpoints(tmp_path: Path) -> None:
     survive_kills(tmp_path, kills=25, seed=2)

@@ -19,6 +19,7 @@ from torch import Tensor
 from facecorpus.errors import UserError
 from fautrain.files import json_bytes, sha256, sync
 
+_TORN = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -45,6 +46,13 @@ def write_tensors(
     # Newer safetensors leave a file that its owner alone can read; a group shares its checkpoints.
     path.chmod(mode)
     sync(path)
+
+
+def forget_torn(folder: Path) -> None:
+    """Removes what safetensors (from 0.8 on) left of files that it was killed at; nobody may write there."""
+    for path in folder.glob(".tmp*"):
+        if _TORN.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def describe_files(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from facecorpus.errors import UserError
-from fautrain.checkpoint.disk import explained, move_others, put_in_place, remove_files
+from fautrain.checkpoint.disk import explained, forget_torn, move_others, put_in_place, remove_files
 from fautrain.checkpoint.environment import rng_state, versions
 from fautrain.checkpoint.manifest import (
     FILE_NAME,
@@ -131,6 +131,7 @@ def clear_leftovers(run_dir: Path) -> None:
     for path in (run_dir / FOLDER).glob(".*"):
         if _LEFTOVER.fullmatch(path.name) and path.is_dir():
             with contextlib.suppress(OSError):
+                forget_torn(path)
                 remove_files(path, FILE_NAME)
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from facecorpus.errors import UserError
 from facecorpus.typed import build, to_plain
-from fautrain.checkpoint.disk import explained, write_tensors
+from fautrain.checkpoint.disk import explained, forget_torn, write_tensors
 from fautrain.checkpoint.environment import versions
 from fautrain.config import LabelledConfig
 from fautrain.config import from_plain as configured
@@ -152,6 +152,7 @@ def write_final(folder: Path, weights: Path, card: dict[str, Any]) -> None:
     """
     try:
         tensors = {n: t for n, t in load_file(weights).items() if not n.startswith("ID_head.")}
+        forget_torn(folder)
         publish(folder / MODEL_FILE, lambda aside: write_tensors(aside, tensors))
     except SafetensorError as error:
         raise explained(error, folder / MODEL_FILE) from error

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fautrain.checkpoint.codec import plain_tensor
-from fautrain.checkpoint.disk import explained, write_tensors
+from fautrain.checkpoint.disk import explained, forget_torn, write_tensors
 from fautrain.files import publish
 
 FOLDER = "weights"
@@ -51,6 +51,7 @@ def keep_weights(
     tensors = {n: plain_tensor(t, n) for n, t in model.items() if not n.startswith("ID_head.")}
     metadata = {part: value.hex() for part, value in scores.items()}
     try:
+        forget_torn(path.parent)
         publish(path, lambda aside: write_tensors(aside, tensors, metadata))
     except SafetensorError as error:
         raise explained(error, path) from error
